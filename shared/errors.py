@@ -1,0 +1,66 @@
+"""The whole error vocabulary: each class tells the runner what to do next (design §4).
+
+Every error carries a stable `code` (snake_case, for grouping and alerts), a `detail` for people that
+never contains personal data or secrets, and, where a person can mend it, a `fix` that says how.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+
+class PipelineError(Exception):
+    """Base of everything the runner understands."""
+
+    def __init__(self, code: str, detail: str, *, fix: str = "") -> None:
+        super().__init__(f"{code}: {detail}" + (f" ({fix})" if fix else ""))
+        self.code = code
+        self.detail = detail
+        self.fix = fix
+
+
+class InvalidEvent(PipelineError):
+    """The message is unreadable or against its schema: dead letter, acknowledged."""
+
+
+class PermanentFailure(PipelineError):
+    """The outside said a final no: dead letter, acknowledged, no attempts wasted."""
+
+
+class TenantBlocked(PipelineError):
+    """Credentials or settings of this tenant need a person; `fix` says what to change."""
+
+
+class TransientFailure(PipelineError):
+    """Time-out, throttling, 5xx: answered 503, Pub/Sub backs off.
+
+    `retry_after_s` is the vendor's own hint in seconds, when it gave one.
+    """
+
+    def __init__(self, code: str, detail: str, *, fix: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(code, detail, fix=fix)
+        self.retry_after_s = retry_after_s
+
+
+class NotReady(PipelineError):
+    """Not there yet, worth a look in seconds: answered 503."""
+
+
+class Deferred(PipelineError):
+    """Wait longer than a back-off: the row keeps the event until `until`, the message is acknowledged."""
+
+    def __init__(self, code: str, detail: str, *, until: datetime, fix: str = "") -> None:
+        super().__init__(code, detail, fix=fix)
+        self.until = until
+
+
+class ConfigurationError(PipelineError):
+    """A setting, argument or file given by an operator is wrong; raised at start-up or by the CLI."""
+
+
+class StoreConflict(Exception):
+    """A conditional write found the row changed by somebody else; the caller reads again and decides."""
+
+
+class AlreadyThere(StoreConflict):
+    """An insert found its key taken: on a redelivery, the sign that the work was done before."""

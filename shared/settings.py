@@ -1,0 +1,98 @@
+"""Settings from the environment (prefix `PIPELINE_`): the only place that reads it. Parsed once at start-up."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigurationError
+
+PushAuth = Literal["verify", "platform", "off"]
+
+
+class LocalEndpoints(BaseSettings):
+    """Addresses of emulators and stand-ins; honoured only when the environment is `local`."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINE_LOCAL_", frozen=True)
+
+    speech: str = ""
+    """host:port of the Speech stand-in (gRPC, no TLS)."""
+    vertex: str = ""
+    secret_manager: str = ""
+    callrail_url: str = ""
+    hubspot_url: str = ""
+    salesforce_url: str = ""
+
+
+class Settings(BaseSettings):
+    """One immutable object per process."""
+
+    model_config = SettingsConfigDict(env_prefix="PIPELINE_", frozen=True)
+
+    environment: Literal["local", "google"] = "google"
+    project_id: str = Field(default="", validation_alias="GOOGLE_CLOUD_PROJECT")
+    on_cloud_run: str = Field(default="", validation_alias="K_SERVICE")
+    revision: str = Field(default="local", validation_alias="K_REVISION")
+    region: str = "us-central1"
+    spanner_instance: str = "pipeline-prod"
+    spanner_database: str = "pipeline-db"
+    audio_bucket: str = ""
+    """Empty means `<project>-audio-files`, the guide's name."""
+    topic_prefix: str = ""
+    """Put before every topic's name; lets two pipelines share a project."""
+
+    push_auth: PushAuth = "verify"
+    push_audience: str = ""
+    push_service_account: str = ""
+
+    operator_url: str = ""
+    """Base URL of the operator service, asked by the receiver for its neighbours' health."""
+
+    speech_location: str = "us"
+    speech_model: str = "chirp_3"
+    speech_dynamic_batch: bool = False
+    vertex_location: str = "us"
+    analysis_model: str = "gemini-3.5-flash-lite"
+
+    publish_timeout_s: float = Field(default=8.0, gt=0, le=60)
+    publish_window_ms: float = Field(default=2.0, ge=0, le=1000)
+    """How long the publisher gathers messages for one request; a sender that waits sees it as latency."""
+    tenant_cache_ttl_s: float = Field(default=60.0, gt=0)
+    secret_cache_ttl_s: float = Field(default=300.0, gt=0)
+    recording_max_bytes: int = Field(default=500_000_000, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    local: LocalEndpoints = Field(default_factory=LocalEndpoints)
+
+    @model_validator(mode="after")
+    def _refuse_dangerous_mixtures(self) -> Settings:
+        if self.environment == "local" and self.on_cloud_run:
+            raise ValueError("PIPELINE_ENVIRONMENT=local on Cloud Run: stand-ins and unsigned pushes would be trusted")
+        if self.environment == "google" and self.push_auth == "off":
+            raise ValueError("PIPELINE_PUSH_AUTH=off is allowed only with PIPELINE_ENVIRONMENT=local")
+        if self.push_auth == "platform" and not self.on_cloud_run:
+            raise ValueError("PIPELINE_PUSH_AUTH=platform trusts Cloud Run's own check, but K_SERVICE is not set")
+        if not self.project_id:
+            raise ValueError("GOOGLE_CLOUD_PROJECT is not set")
+        return self
+
+    @property
+    def is_local(self) -> bool:
+        return self.environment == "local"
+
+    @property
+    def bucket(self) -> str:
+        return self.audio_bucket or f"{self.project_id}-audio-files"
+
+
+def load_settings() -> Settings:
+    """Read the environment. Raises `ConfigurationError` naming every wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}" for item in error.errors()
+        )
+        raise ConfigurationError("bad_settings", problems, fix="see the settings table in README.md") from error
