@@ -5,15 +5,27 @@ from __future__ import annotations
 from schemas.analysis import CallAnalysis
 from schemas.base import Contract
 from schemas.calls import CallDetails, CrmRecord
-from schemas.transcript import Transcript
+
+
+class CrmSection(Contract):
+    """A heading with plain-text lines; the adapter escapes them for its CRM (HTML, plain text)."""
+
+    heading: str
+    lines: tuple[str, ...]
 
 
 class CrmCall(Contract):
-    """One call to be logged; `previous` is what an earlier sync of this call left in this CRM."""
+    """One call to be logged.
+
+    `title` (at most 255 characters) and `sections` are what a sales person reads, most important first;
+    adapters cut from the end when their CRM's field is shorter. `previous` is what an earlier sync of this
+    call left in this CRM; its ids save the look-ups.
+    """
 
     tenant_id: str
     call_id: str
     details: CallDetails
     analysis: CallAnalysis
-    transcript: Transcript | None = None
+    title: str
+    sections: tuple[CrmSection, ...]
     previous: CrmRecord | None = None

@@ -85,6 +85,14 @@ class CallSynced(Event):
     type: Literal["call_synced"] = "call_synced"
 
 
+class TranscriptionOutput(Contract):
+    """Cloud Storage's notice that Speech wrote an output object; the owner is read from the object's name."""
+
+    tenant_id: TenantId
+    request_id: str
+    object_name: str
+
+
 EVENT_TYPES: dict[str, type[Event]] = {
     "call_received": CallReceived,
     "recording_stored": RecordingStored,

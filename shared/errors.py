@@ -6,7 +6,9 @@ never contains personal data or secrets, and, where a person can mend it, a `fix
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 
 class PipelineError(Exception):
@@ -51,6 +53,19 @@ class Deferred(PipelineError):
 
     def __init__(self, code: str, detail: str, *, until: datetime, fix: str = "") -> None:
         super().__init__(code, detail, fix=fix)
+        self.until = until
+
+
+class Waiting(Exception):
+    """Not an error: an outside job was started and its own event will continue this stage.
+
+    `checkpoint` names the job, so that nobody pays for it twice; it is stored in the same commit that puts the
+    row to sleep. The sweeper looks after the job when nothing was heard by `until`.
+    """
+
+    def __init__(self, *, checkpoint: Mapping[str, Any], until: datetime) -> None:
+        super().__init__("waiting for an outside job")
+        self.checkpoint = checkpoint
         self.until = until
 
 

@@ -47,7 +47,8 @@ def owner_of_transcript(object_name: str) -> TranscriptOwner:
     match = _TRANSCRIPT_OBJECT.match(object_name)
     if match is None:
         raise InvalidEvent(
-            "not_a_transcript_object", "the object's name does not follow transcripts/<tenant>/<request>/…"
+            "not_a_transcript_object",
+            "the object's name does not follow transcripts/<tenant>/<request>/…",
         )
     return TranscriptOwner(match["tenant"], match["request"])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Literal, Protocol
 
-from schemas.calls import CrmRecord, Provider
+from schemas.calls import CallRecord, CrmRecord, Provider
 from schemas.crm import CrmCall
 from schemas.tenant import Tenant
 from schemas.transcript import Transcript
@@ -56,6 +56,14 @@ class TenantDirectory(Protocol):
     def by_company(self, company_id: str) -> Tenant | None: ...
 
     def by_webhook_token(self, token: str) -> Tenant | None: ...
+
+
+class CallReader(Protocol):
+    """Reads calls."""
+
+    def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
+        """Everything known of a call, in one read; None when the tenant has no such call."""
+        ...
 
 
 # --- audio ----------------------------------------------------------------------------------------
