@@ -42,7 +42,7 @@ class Marks(Contract):
 class CallDetails(Contract):
     """The metadata of a call. Numbers are E.164 where they could be parsed, empty when withheld."""
 
-    call_id: str = Field(min_length=1, max_length=64)
+    call_id: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
     company_id: str = ""
     direction: Direction = "inbound"
     answered: bool | None = None

@@ -33,7 +33,7 @@ class Event(Contract):
     version: int = 1
     tenant_id: TenantId
     request_id: str = Field(pattern=r"^[a-z0-9-]{8,64}$")
-    call_id: str = Field(min_length=1, max_length=64)
+    call_id: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$")
 
     def attributes(self) -> dict[str, str]:
         """Message attributes: what a subscription or an operator may look at without the body."""
