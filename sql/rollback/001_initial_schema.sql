@@ -1,0 +1,10 @@
+DROP TABLE audit_log;
+DROP TABLE dead_letters;
+DROP TABLE usage_ledger;
+DROP TABLE stage_runs;
+DROP TABLE processing_requests;
+DROP TABLE crm_syncs;
+DROP TABLE call_records;
+DROP TABLE crm_integrations;
+DROP TABLE tenant_routes;
+DROP TABLE tenants;
