@@ -200,3 +200,20 @@ def _moment(name: str, text: str) -> datetime:
     except ValueError as error:
         raise WebhookShapeError(f"{name} is not a time") from error
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def kind_of(payload: Payload, event_name: str | None) -> WebhookKind:
+    """The kind of a body, from the address it came to and from what it is.
+
+    The address decides, except where the body shows that it was sent to the wrong one: a pre-call body at the
+    post-call address must not become a missed call, and a text message is no call wherever it arrives.
+    """
+    inferred = infer_kind(payload)
+    if event_name is None:
+        return inferred
+    named = EVENT_KINDS[event_name]
+    if named == "post_call" and inferred != "unknown":
+        return inferred
+    if named in CALL_KINDS and inferred in {"text_message", "form_submission"}:
+        return inferred
+    return named

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Literal, Protocol
 
-from schemas.calls import CallRecord, CrmRecord, Provider
+from schemas.calls import CallDetails, CallRecord, CrmRecord, Provider
 from schemas.crm import CrmCall
 from schemas.tenant import Tenant
 from schemas.transcript import Transcript
@@ -63,6 +63,26 @@ class CallReader(Protocol):
 
     def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
         """Everything known of a call, in one read; None when the tenant has no such call."""
+        ...
+
+
+@dataclass(frozen=True)
+class KnownCall:
+    """What a merge found."""
+
+    existed: bool
+    analyzed: bool
+
+
+class CallMerger(Protocol):
+    """Brings what later or earlier webhooks say of a call into its record."""
+
+    def remember(self, tenant_id: str, details: CallDetails) -> None:
+        """Insert the call when it is unknown; a known call stays as it is."""
+        ...
+
+    def merge(self, tenant_id: str, details: CallDetails) -> KnownCall:
+        """Replace the call's details, keeping known values where the new ones are empty; insert when unknown."""
         ...
 
 

@@ -21,6 +21,7 @@ class LocalEndpoints(BaseSettings):
     """host:port of the Speech stand-in (gRPC, no TLS)."""
     vertex: str = ""
     secret_manager: str = ""
+    storage_url: str = Field(default="", validation_alias="STORAGE_EMULATOR_HOST")
     callrail_url: str = ""
     hubspot_url: str = ""
     salesforce_url: str = ""
@@ -81,6 +82,11 @@ class Settings(BaseSettings):
     @property
     def is_local(self) -> bool:
         return self.environment == "local"
+
+    @property
+    def stand_ins(self) -> LocalEndpoints:
+        """The local endpoints; all empty unless the environment is `local`, whatever the variables say."""
+        return self.local if self.is_local else LocalEndpoints.model_construct()
 
     @property
     def bucket(self) -> str:

@@ -1,0 +1,32 @@
+"""Service `dead_letter`: records what was given up, so that an operator can look, replay and discard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from shared.deliveries import Delivery
+from shared.desk import Desk
+from shared.errors import PipelineError
+from shared.runner import ACKNOWLEDGED, AGAIN, Answer
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class DeadLetterTaker:
+    """Takes deliveries of the dead-letter topic. Anything that goes wrong leaves the message in its subscription."""
+
+    desk: Desk
+
+    def __call__(self, delivery: Delivery) -> Answer:
+        try:
+            self.desk.record(delivery)
+        except PipelineError as error:
+            log.warning("dead_letter_put_back", code=error.code, detail=error.detail)
+            return AGAIN
+        except Exception:
+            log.exception("dead_letter_not_recorded")
+            return Answer(500)
+        return ACKNOWLEDGED

@@ -1,0 +1,42 @@
+"""Entry points for functions-framework: `FUNCTION_TARGET` names a service, and only that one is built.
+
+    functions-framework --source handlers/main.py --target analyze
+
+Looking a target up builds it (PEP 562), so a service imports nothing of its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flask import Request, Response
+
+Target = Callable[[Request], Response]
+
+TARGETS = ("webhook", "download", "transcribe", "analyze", "crm_sync", "dead_letter", "operator")
+
+_built: dict[str, Target] = {}
+
+
+def __getattr__(name: str) -> Target:
+    if name not in TARGETS:
+        raise AttributeError(name)
+    if name not in _built:
+        _built[name] = _build(name)
+    return _built[name]
+
+
+def _build(name: str) -> Target:
+    from handlers import wiring
+    from shared.logs import configure_logging
+    from shared.settings import load_settings
+
+    settings = load_settings()
+    configure_logging(service=name, project_id=settings.project_id, level=settings.log_level)
+    service = wiring.build_service(name, settings)
+
+    # functions-framework accepts plain functions only, not callable objects.
+    def target(request: Request) -> Response:
+        return service(request)
+
+    return target

@@ -1,0 +1,58 @@
+"""Service `operator`: what the receiver asks about its neighbours. Reached only with an identity token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+
+import structlog
+from flask import Request, Response
+
+from shared.errors import TransientFailure
+from shared.gateways.push_tokens import PushRejected, PushVerifier
+
+log = structlog.get_logger()
+
+PROBE_DEADLINE_S = 2.0
+
+Probe = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class OperatorService:
+    """Routes of the operator service."""
+
+    verifier: PushVerifier
+    probes: Mapping[str, Probe]
+    _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=8))
+
+    def __call__(self, request: Request) -> Response:
+        if request.path == "/livez":
+            return Response("ok", 200, content_type="text/plain")
+        try:
+            self.verifier.check(request.headers.get("Authorization", ""))
+        except PushRejected as error:
+            log.warning("operator_call_rejected", code=error.code)
+            return Response("unauthorized", 401, content_type="text/plain")
+        except TransientFailure:
+            return Response("try again", 503, content_type="text/plain")
+        if request.path == "/internal/neighbours" and request.method == "GET":
+            return Response(json.dumps(self._look_around()), 200, content_type="application/json")
+        return Response("not found", 404, content_type="text/plain")
+
+    def _look_around(self) -> dict[str, str]:
+        """Every probe at once, each with the same short deadline."""
+        running = {name: self._pool.submit(probe) for name, probe in self.probes.items()}
+        states: dict[str, str] = {}
+        for name, future in running.items():
+            try:
+                states[name] = "healthy" if future.result(timeout=PROBE_DEADLINE_S) else "unhealthy"
+            except FutureTimeout:
+                states[name] = "unhealthy"
+            except Exception:
+                log.exception("probe_failed", neighbour=name)
+                states[name] = "unhealthy"
+        return states

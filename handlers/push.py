@@ -1,0 +1,120 @@
+"""The push endpoint of every worker: token, envelope, event, runner; the status is the acknowledgement."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from flask import Request, Response
+
+from schemas.events import Event, TranscriptionOutput
+from shared.dead_letters import GivenUp
+from shared.deliveries import Delivery, decode_event
+from shared.errors import InvalidEvent, NotReady, TransientFailure
+from shared.gateways.push_tokens import PushRejected, PushVerifier
+from shared.names import owner_of_transcript
+from shared.runner import AGAIN, Answer, Runner
+
+log = structlog.get_logger()
+
+
+class BadEnvelope(ValueError):
+    """Not a Pub/Sub push request: nothing of ours can be inside."""
+
+
+def read_envelope(body: bytes) -> Delivery:
+    """The message in a wrapped push request. Raises `BadEnvelope`."""
+    try:
+        document = json.loads(body)
+        message: dict[str, Any] = document["message"]
+        attributes = message.get("attributes") or {}
+        return Delivery(
+            message_id=str(message.get("messageId") or message.get("message_id") or ""),
+            data=base64.b64decode(message.get("data") or "", validate=True),
+            attributes={str(name): str(value) for name, value in attributes.items()},
+            subscription=str(document.get("subscription", "")),
+            attempt=document.get("deliveryAttempt"),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        raise BadEnvelope("not a Pub/Sub push request") from error
+
+
+@dataclass(frozen=True)
+class PushService:
+    """One worker's HTTP face; `take` gets each verified delivery."""
+
+    verifier: PushVerifier
+    take: Callable[[Delivery], Answer]
+
+    def __call__(self, request: Request) -> Response:
+        if request.path == "/livez":
+            return Response("ok", 200, content_type="text/plain")
+        if request.path != "/" or request.method != "POST":
+            return Response("not found", 404, content_type="text/plain")
+        try:
+            self.verifier.check(request.headers.get("Authorization", ""))
+            delivery = read_envelope(request.get_data(cache=False))
+        except PushRejected as error:
+            log.warning("push_rejected", code=error.code)
+            return Response("unauthorized", 401, content_type="text/plain")
+        except TransientFailure as error:
+            log.error("push_not_checked", code=error.code)
+            return Response("try again", 503, content_type="text/plain")
+        except BadEnvelope as error:
+            log.warning("push_unreadable")
+            return Response(str(error), 400, content_type="text/plain")
+        with structlog.contextvars.bound_contextvars(traceparent=delivery.traceparent):
+            return _answer(self.take(delivery))
+
+
+def _answer(answer: Answer) -> Response:
+    response = Response(status=answer.status)
+    if answer.retry_after_s is not None:
+        response.headers["Retry-After"] = str(round(answer.retry_after_s))
+    return response
+
+
+@dataclass(frozen=True)
+class StageTaker:
+    """Decodes a delivery for a stage's runner."""
+
+    runner: Runner
+    audio_bucket: str
+
+    def __call__(self, delivery: Delivery) -> Answer:
+        try:
+            event = self._decode(delivery)
+        except InvalidEvent as error:
+            return self.runner.give_up(
+                delivery, GivenUp.because(error, stage=self.runner.stage.name, attempts=delivery.attempt or 1)
+            )
+        except NotReady as error:
+            log.warning("delivery_put_back", code=error.code)
+            return AGAIN
+        if event is None:
+            return Answer(204)
+        return self.runner.handle(delivery, event)
+
+    def _decode(self, delivery: Delivery) -> Event | TranscriptionOutput | None:
+        if self.runner.stage.resume is None or "objectId" not in delivery.attributes:
+            return decode_event(delivery)
+        return self._decode_notification(delivery)
+
+    def _decode_notification(self, delivery: Delivery) -> TranscriptionOutput | None:
+        """Cloud Storage's notification; objects that are not Speech's output for a request are none of ours."""
+        attributes = delivery.attributes
+        if attributes.get("eventType") != "OBJECT_FINALIZE" or attributes.get("bucketId") != self.audio_bucket:
+            return None
+        try:
+            owner = owner_of_transcript(attributes["objectId"])
+        except InvalidEvent:
+            log.warning("foreign_object_ignored")
+            return None
+        return TranscriptionOutput(
+            tenant_id=owner.tenant_id, request_id=owner.request_id, object_name=attributes["objectId"]
+        )

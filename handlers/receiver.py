@@ -1,0 +1,200 @@
+"""The webhook receiver: whose body is it, is it signed, what is it; then publish, wait, answer.
+
+The order of the checks is the contract of docs/api/webhook.md. The hot path reads neither Spanner nor Secret Manager:
+tenants and signing keys are cached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import structlog
+
+from handlers.signature import is_signed
+from handlers.webhook_body import CONTENT_TYPES, UnreadableBody, read_body
+from schemas.events import CallReceived, WebhookKind
+from schemas.tenant import Tenant
+from schemas.webhooks import (
+    CALL_KINDS,
+    EVENT_KINDS,
+    WebhookShapeError,
+    company_ids,
+    kind_of,
+    parse_webhook,
+    subject_id,
+)
+from shared.errors import TenantBlocked, TransientFailure
+from shared.names import first_request_id, side_request_id
+from shared.ports import Clock, Publisher, Secrets, TenantDirectory
+
+log = structlog.get_logger()
+
+MAX_BODY_BYTES = 1024 * 1024
+RETRY_AFTER_S = 5
+_SAFE_SUBJECT = re.compile(r"^[A-Za-z0-9_.:-]{1,64}$")
+
+
+@dataclass(frozen=True)
+class Post:
+    """One POST as the receiver needs it."""
+
+    content_type: str
+    body: bytes
+    headers: Mapping[str, str]
+    token: str | None = None
+    """The tenant's part of its own address; None at the shared address."""
+    event_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Status and JSON body; every body has `status` and `request_id`."""
+
+    status: int
+    body: Mapping[str, Any]
+
+
+class Refused(Exception):
+    """Ends the checks with a status; `code` and `message` are safe to show to anybody."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Takes one webhook to a reply. Everything it uses is passed in."""
+
+    tenants: TenantDirectory
+    secrets: Secrets
+    publisher: Publisher
+    now: Clock
+
+    def receive(self, post: Post, *, traceparent: str) -> Reply:
+        """Never raises for anything a sender can cause."""
+        try:
+            payload, tenant = self._authenticate(post)
+            return self._accept(post, payload, tenant, traceparent)
+        except Refused as refused:
+            log.warning("webhook_refused", code=refused.code, status=refused.status)
+            return _error(refused.status, refused.code, refused.message)
+        except TransientFailure as error:
+            log.error("webhook_not_kept", code=error.code, detail=error.detail)
+            return _error(503, error.code, "nothing was kept; send the same request again")
+
+    # -- checks, in the order of the contract --------------------------------------------------------
+
+    def _authenticate(self, post: Post) -> tuple[dict[str, Any], Tenant]:
+        if post.content_type not in CONTENT_TYPES:
+            raise Refused(415, "unsupported_content_type", f"send one of: {', '.join(sorted(CONTENT_TYPES))}")
+        try:
+            payload = read_body(post.body, post.content_type)
+        except UnreadableBody as error:
+            raise Refused(400, "unreadable_body", str(error)) from error
+        tenant = self._tenant_of(post, payload)
+        self._check_signature(post, tenant)
+        if tenant.status != "active":
+            raise Refused(403, "tenant_not_active", "this account is suspended; ask the operator of this service")
+        return payload, tenant
+
+    def _tenant_of(self, post: Post, payload: Mapping[str, Any]) -> Tenant:
+        """Read from an unsigned body only to choose the key; believed once the signature holds."""
+        if post.token is not None:
+            tenant = self.tenants.by_webhook_token(post.token)
+            candidates = [tenant, *(self.tenants.by_company(company) for company in company_ids(payload))]
+        else:
+            candidates = [self.tenants.by_company(company) for company in company_ids(payload)]
+        found = {candidate.tenant_id: candidate for candidate in candidates if candidate}
+        claimed = payload.get("tenant_id")
+        is_clear = len(found) == 1 and (claimed is None or claimed in found)
+        if not is_clear or (post.token is not None and candidates[0] is None):
+            # The same answer as for a wrong signature: who our tenants are is nobody's business.
+            raise _unauthorized("unknown_company")
+        return next(iter(found.values()))
+
+    def _check_signature(self, post: Post, tenant: Tenant) -> None:
+        try:
+            keys = [self.secrets.read(name) for name in tenant.config.webhook_secret_names]
+        except TenantBlocked as error:
+            raise TransientFailure("signing_key_missing", "a tenant's signing key cannot be read") from error
+        scheme = tenant.config.signature_scheme
+        if not is_signed(scheme, keys, post.body, post.headers, now_s=self.now().timestamp()):
+            raise _unauthorized("bad_signature", tenant_id=tenant.tenant_id)
+
+    # -- acceptance ----------------------------------------------------------------------------------
+
+    def _accept(self, post: Post, payload: dict[str, Any], tenant: Tenant, traceparent: str) -> Reply:
+        kind = kind_of(payload, post.event_name)
+        problem = _shape_problem(payload, kind)
+        digest = hashlib.sha256(post.body).hexdigest()
+        event = self._event(payload, tenant, kind="unknown" if problem else kind, digest=digest)
+        attributes = {**event.attributes(), "kind": event.kind, "traceparent": traceparent}
+        self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
+        with structlog.contextvars.bound_contextvars(
+            tenant_id=event.tenant_id, call_id=event.call_id, request_id=event.request_id
+        ):
+            if problem:
+                log.warning("webhook_parked", problem=problem)
+                return _error(422, "wrong_shape", f"{problem}; the body was kept, unprocessed", event.request_id)
+            log.info("webhook_accepted", kind=event.kind)
+        return Reply(
+            202,
+            {"status": "accepted", "kind": event.kind, "call_id": event.call_id, "request_id": event.request_id},
+        )
+
+    def _event(self, payload: dict[str, Any], tenant: Tenant, *, kind: WebhookKind, digest: str) -> CallReceived:
+        subject = subject_id(payload, body_digest=digest)
+        if not _SAFE_SUBJECT.match(subject):
+            subject = f"body-{digest[:32]}"
+        if kind == "post_call":
+            request_id = first_request_id(tenant.tenant_id, subject)
+        else:
+            request_id = side_request_id(tenant.tenant_id, subject, kind, digest)
+        return CallReceived(
+            tenant_id=tenant.tenant_id,
+            request_id=request_id,
+            call_id=subject,
+            kind=kind,
+            received_at=self.now(),
+            payload=payload,
+        )
+
+
+def _shape_problem(payload: Mapping[str, Any], kind: WebhookKind) -> str:
+    """What keeps a body from being processed; empty when nothing does."""
+    if kind not in CALL_KINDS:
+        return "" if kind != "unknown" or company_and_id(payload) else "no id and no known kind"
+    try:
+        parse_webhook(payload)
+    except WebhookShapeError as error:
+        return str(error)
+    return ""
+
+
+def company_and_id(payload: Mapping[str, Any]) -> bool:
+    """Whether a body of no known kind at least says whose and which it is (Voice Assist's bodies do)."""
+    return not subject_id(payload, body_digest="0").startswith("body-")
+
+
+def is_known_event(name: str) -> bool:
+    """Whether the last part of a tenant's own address names one of CallRail's triggers."""
+    return name in EVENT_KINDS
+
+
+def _unauthorized(reason: str, **facts: str) -> Refused:
+    log.warning("webhook_unauthorized", reason=reason, **facts)
+    return Refused(401, "unauthorized", "unknown company or wrong signature")
+
+
+def _error(status: int, code: str, message: str, request_id: str = "") -> Reply:
+    return Reply(
+        status, {"status": "error", "error": code, "message": message, "request_id": request_id or str(uuid4())}
+    )

@@ -1,0 +1,92 @@
+"""Service `webhook`: routes of the receiver, and nothing heavy at start (no Spanner, Speech or Vertex AI client)."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from flask import Request, Response
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+
+from handlers.health import HealthPage
+from handlers.receiver import MAX_BODY_BYTES, RETRY_AFTER_S, Post, Receiver, Reply, is_known_event
+
+SHARED_PATH = "/v1/callrail/webhook"
+_TENANT_PATH = re.compile(r"^/v1/callrail/webhook/(?P<token>[A-Za-z0-9_-]{22,64})/(?P<event>[a-z-]{1,40})$")
+_TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")
+
+
+@dataclass(frozen=True)
+class WebhookService:
+    """The HTTP face of the receiver."""
+
+    receiver: Receiver
+    health: HealthPage
+
+    def __call__(self, request: Request) -> Response:
+        path = request.path
+        if path == SHARED_PATH:
+            return self._webhook(request, token=None, event=None)
+        if path == "/livez":
+            return Response("ok", 200, content_type="text/plain")
+        if path == "/v1/health":
+            return _only("GET", request, lambda: _answer(self.health.reply()))
+        match = _TENANT_PATH.match(path)
+        if match and is_known_event(match["event"]):
+            return self._webhook(request, token=match["token"], event=match["event"])
+        return _problem(404, "not_found", "no such address")
+
+    def _webhook(self, request: Request, *, token: str | None, event: str | None) -> Response:
+        return _only("POST", request, lambda: self._post(request, token, event))
+
+    def _post(self, request: Request, token: str | None, event: str | None) -> Response:
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            return _problem(415, "unsupported_encoding", "send the body without Content-Encoding")
+        request.max_content_length = MAX_BODY_BYTES
+        try:
+            body = request.get_data(cache=False)
+        except RequestEntityTooLarge:
+            return _problem(413, "body_too_large", f"at most {MAX_BODY_BYTES} bytes")
+        except ClientDisconnected:
+            return _problem(400, "body_incomplete", "the body ended early")
+        post = Post(
+            content_type=request.mimetype,
+            body=body,
+            headers=request.headers,  # type: ignore[arg-type] # werkzeug's Headers is a Mapping in all but name
+            token=token,
+            event_name=event,
+        )
+        return _answer(self.receiver.receive(post, traceparent=_traceparent(request)))
+
+
+def _only(method: str, request: Request, view: Callable[[], Response]) -> Response:
+    if request.method == method:
+        return view()
+    answer = _problem(405, "method_not_allowed", f"only {method} here")
+    answer.headers["Allow"] = method
+    return answer
+
+
+def _traceparent(request: Request) -> str:
+    """The caller's trace, or a new one: a call's whole way is one trace from here on."""
+    given = request.headers.get("traceparent", "")
+    return given if _TRACEPARENT.match(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def _problem(status: int, code: str, message: str) -> Response:
+    request_id = secrets.token_hex(16)
+    body = {"status": "error", "error": code, "message": message, "request_id": request_id}
+    return _answer(Reply(status, body))
+
+
+def _answer(reply: Reply) -> Response:
+    response = Response(json.dumps(reply.body), reply.status, content_type="application/json")
+    request_id = reply.body.get("request_id")
+    if request_id:
+        response.headers["X-Request-Id"] = str(request_id)
+    if reply.status == 503:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response

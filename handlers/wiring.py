@@ -1,0 +1,344 @@
+"""Puts the parts together: the only module that names concrete gateways. Every import is where it is used, so that a
+service loads only the clients it needs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+from flask import Request, Response
+
+from schemas.events import CallAnalyzed, CallReceived, CallTranscribed, Event, RecordingStored
+from shared.errors import ConfigurationError, InvalidEvent
+from shared.gateways.database import OpenDatabase, database_opener
+from shared.pipeline import Service, load_pipeline
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from google.cloud.spanner_v1.database import Database
+    from shared.gateways.tenants import SpannerTenantDirectory, TenantStore
+
+    from shared.claims import Admission
+    from shared.desk import Desk
+    from shared.gateways.calls import SpannerCalls
+    from shared.gateways.objects import GcsObjectStore
+    from shared.gateways.publisher import PubSubPublisher
+    from shared.gateways.push_tokens import PushVerifier
+    from shared.gateways.secrets import SecretManagerSecrets
+    from shared.runner import Runner, StageSpec
+    from shared.stage import Completed, StageContext
+
+View = Callable[[Request], Response]
+
+_NEGATIVE_TENANT_TTL_S = 15.0
+
+
+def now() -> datetime:
+    """The wall clock, UTC and aware."""
+    return datetime.now(UTC)
+
+
+# -- services -----------------------------------------------------------------------------------------
+
+
+def build_service(name: str, settings: Settings) -> View:
+    """The view of one deployable service. Raises `ConfigurationError` for an unknown name or missing settings."""
+    if name == "webhook":
+        return _webhook(settings)
+    if name == "operator":
+        return _operator(settings)
+    if name == "dead_letter":
+        return _dead_letter(settings)
+    return _stage_service(name, settings)
+
+
+def _webhook(settings: Settings) -> View:
+    from handlers.health import HealthPage
+    from handlers.receiver import Receiver
+    from handlers.webhook import WebhookService
+    from shared.gateways.operator_client import OperatorClient
+
+    publisher = publisher_of(settings)
+    operator = OperatorClient(settings.operator_url, with_identity=not settings.is_local)
+    receiver = Receiver(
+        tenants=tenant_directory(settings, role="webhook"), secrets=secrets(settings), publisher=publisher, now=now
+    )
+    health = HealthPage(
+        can_publish=lambda: publisher.check(CallReceived.topic, timeout_s=2.0),
+        neighbours=operator.neighbours,
+        now=now,
+    )
+    return WebhookService(receiver=receiver, health=health)
+
+
+def _operator(settings: Settings) -> View:
+    from handlers.operator import OperatorService
+    from shared.gateways.probes import neighbour_probes
+
+    return OperatorService(verifier=push_verifier(settings), probes=neighbour_probes(settings, database(settings)))
+
+
+def _dead_letter(settings: Settings) -> View:
+    from handlers.dead_letter import DeadLetterTaker
+    from handlers.push import PushService
+
+    return PushService(verifier=push_verifier(settings), take=DeadLetterTaker(desk(settings, role="dead_letter")))
+
+
+def _stage_service(name: str, settings: Settings) -> View:
+    from handlers.push import PushService, StageTaker
+
+    taker = StageTaker(runner=runner_of(name, settings), audio_bucket=settings.bucket)
+    return PushService(verifier=push_verifier(settings), take=taker)
+
+
+def runner_of(name: str, settings: Settings) -> Runner:
+    """The runner of one stage, with real gateways."""
+    from shared.gateways.run_store import SpannerRunStore
+    from shared.runner import Runner
+
+    return Runner(
+        stage=stage_spec(name, settings),
+        store=SpannerRunStore(database(settings, role=name)),
+        tenants=tenant_directory(settings, role=name),
+        publisher=publisher_of(settings),
+        now=now,
+        worker=f"{settings.revision}/{socket.gethostname()}/{os.getpid()}",
+    )
+
+
+# -- stages -------------------------------------------------------------------------------------------
+
+
+def stage_spec(name: str, settings: Settings) -> StageSpec:
+    """One stage with its dependencies bound."""
+    builders = {
+        "download": _download,
+        "transcribe": _transcribe,
+        "analyze": _analyze,
+        "crm_sync": _crm_sync,
+    }
+    service = load_pipeline().services.get(name)
+    if name not in builders or service is None:
+        raise ConfigurationError("unknown_service", f"no service is called {name!r}")
+    return builders[name](settings, service)
+
+
+def _download(settings: Settings, service: Service) -> StageSpec:
+    from shared.gateways.call_merger import SpannerCallMerger
+    from shared.gateways.recordings import CallRailRecordings
+    from shared.runner import StageSpec
+    from stages.download import intake
+    from stages.download import stage as download
+
+    deps = download.DownloadDeps(
+        recordings=CallRailRecordings(
+            secrets(settings), max_bytes=settings.recording_max_bytes, local_base_url=settings.stand_ins.callrail_url
+        ),
+        objects=objects(settings),
+    )
+    side_deps = intake.IntakeDeps(merger=SpannerCallMerger(database(settings, role="download")))
+
+    def run(context: StageContext) -> Completed:
+        event = context.event
+        if isinstance(event, CallReceived) and event.kind != "post_call":
+            return intake.run(context, side_deps)
+        return download.run(context, deps)
+
+    def admit(event: Event) -> Admission:
+        if not isinstance(event, CallReceived):
+            raise InvalidEvent("wrong_topic", "the first stage takes CallReceived only")
+        return intake.admit(event)
+
+    return StageSpec(
+        name="download",
+        accepts=(CallReceived,),
+        run=run,
+        admit=admit,
+        lease=timedelta(seconds=service.ack_deadline_s),
+        max_attempts=service.max_delivery_attempts,
+    )
+
+
+def _transcribe(settings: Settings, service: Service) -> StageSpec:
+    from shared.gateways.speech import SpeechV2Recognizer, speech_client
+    from shared.runner import StageSpec
+    from stages.transcribe import stage as transcribe
+
+    deps = transcribe.TranscribeDeps(
+        speech=SpeechV2Recognizer(
+            speech_client(settings.speech_location, local_address=settings.stand_ins.speech),
+            project_id=settings.project_id,
+            location=settings.speech_location,
+            dynamic_batch=settings.speech_dynamic_batch,
+        ),
+        objects=objects(settings),
+        calls=calls(settings, role="transcribe"),
+        default_model=settings.speech_model,
+    )
+    return StageSpec(
+        name="transcribe",
+        accepts=(RecordingStored,),
+        run=partial(transcribe.submit, deps=deps),
+        resume=partial(transcribe.collect, deps=deps),
+        lease=timedelta(seconds=service.ack_deadline_s),
+        max_attempts=service.max_delivery_attempts,
+    )
+
+
+def _analyze(settings: Settings, service: Service) -> StageSpec:
+    from shared.gateways.gemini import GeminiModel
+    from shared.runner import StageSpec
+    from stages.analyze import stage as analyze
+
+    deps = analyze.AnalyzeDeps(
+        model=GeminiModel(
+            project=settings.project_id, location=settings.vertex_location, local_address=settings.stand_ins.vertex
+        ),
+        calls=calls(settings, role="analyze"),
+        default_model=settings.analysis_model,
+    )
+    return StageSpec(
+        name="analyze",
+        accepts=(CallTranscribed,),
+        run=partial(analyze.run, deps=deps),
+        lease=timedelta(seconds=service.ack_deadline_s),
+        max_attempts=service.max_delivery_attempts,
+    )
+
+
+def _crm_sync(settings: Settings, service: Service) -> StageSpec:
+    from shared.gateways.crm_registry import CrmRegistry
+    from shared.runner import StageSpec
+    from stages.crm_sync import stage as crm_sync
+
+    deps = crm_sync.CrmSyncDeps(
+        crms=CrmRegistry(
+            secrets(settings),
+            clock=now,
+            local_hubspot_url=settings.stand_ins.hubspot_url,
+            local_salesforce_url=settings.stand_ins.salesforce_url,
+        ),
+        calls=calls(settings, role="crm_sync"),
+    )
+    return StageSpec(
+        name="crm_sync",
+        accepts=(CallAnalyzed,),
+        run=partial(crm_sync.run, deps=deps),
+        lease=timedelta(seconds=service.ack_deadline_s),
+        max_attempts=service.max_delivery_attempts,
+    )
+
+
+# -- parts --------------------------------------------------------------------------------------------
+
+
+@cache
+def database(settings: Settings, *, role: str | None = None) -> OpenDatabase:
+    """A function that opens the database on first use, in the service's own database role."""
+    return database_opener(
+        project_id=settings.project_id,
+        instance_id=settings.spanner_instance,
+        database_id=settings.spanner_database,
+        role=role,
+    )
+
+
+def spanner_database(settings: Settings) -> Database:
+    """The open database, for the command line's migrations."""
+    return database(settings)()
+
+
+@cache
+def publisher_of(settings: Settings) -> PubSubPublisher:
+    from shared.gateways.publisher import PubSubPublisher
+
+    return PubSubPublisher(
+        project_id=settings.project_id,
+        topic_prefix=settings.topic_prefix,
+        timeout_s=settings.publish_timeout_s,
+        window_ms=settings.publish_window_ms,
+    )
+
+
+@cache
+def secrets(settings: Settings) -> SecretManagerSecrets:
+    from shared.gateways.secrets import SecretManagerSecrets
+
+    return SecretManagerSecrets(
+        project=settings.project_id,
+        ttl_s=settings.secret_cache_ttl_s,
+        local_address=settings.stand_ins.secret_manager,
+    )
+
+
+@cache
+def objects(settings: Settings) -> GcsObjectStore:
+    from shared.gateways.objects import GcsObjectStore
+
+    return GcsObjectStore(
+        settings.bucket,
+        project_id=settings.project_id,
+        endpoint=settings.stand_ins.storage_url,
+    )
+
+
+def calls(settings: Settings, *, role: str | None = None) -> SpannerCalls:
+    """Reads calls."""
+    from shared.gateways.calls import SpannerCalls
+
+    return SpannerCalls(database(settings, role=role))
+
+
+def tenant_directory(settings: Settings, *, role: str | None = None) -> SpannerTenantDirectory:
+    """Cached look-up of tenants."""
+    from shared.gateways.tenants import SpannerTenantDirectory
+
+    return SpannerTenantDirectory(
+        database(settings, role=role),
+        ttl_s=settings.tenant_cache_ttl_s,
+        negative_ttl_s=min(_NEGATIVE_TENANT_TTL_S, settings.tenant_cache_ttl_s),
+    )
+
+
+def tenant_store(settings: Settings) -> TenantStore:
+    """Creates and changes tenants, for the command line."""
+    from shared.gateways.tenants import TenantStore
+
+    return TenantStore(database(settings))
+
+
+def desk(settings: Settings, *, role: str | None = None) -> Desk:
+    """The dead-letter desk."""
+    from shared.desk import Desk
+    from shared.gateways.dead_letter_store import SpannerDeadLetters
+
+    return Desk(
+        store=SpannerDeadLetters(database(settings, role=role)),
+        publisher=publisher_of(settings),
+        pipeline=load_pipeline(),
+    )
+
+
+@cache
+def push_verifier(settings: Settings) -> PushVerifier:
+    """How push requests are checked: two explicit modes, and none only on a laptop (never guessed)."""
+    from shared.gateways.push_tokens import AllowAll, KeyCache, PlatformVerifier, TokenVerifier
+
+    if settings.push_auth == "off":
+        return AllowAll()
+    if not settings.push_audience or not settings.push_service_account:
+        raise ConfigurationError(
+            "push_auth_incomplete",
+            f"PIPELINE_PUSH_AUTH={settings.push_auth} needs an audience and a service account",
+            fix="set PIPELINE_PUSH_AUDIENCE and PIPELINE_PUSH_SERVICE_ACCOUNT",
+        )
+    if settings.push_auth == "platform":
+        return PlatformVerifier(audience=settings.push_audience, service_account=settings.push_service_account)
+    return TokenVerifier(
+        audience=settings.push_audience, service_account=settings.push_service_account, keys=KeyCache()
+    )

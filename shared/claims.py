@@ -1,0 +1,152 @@
+"""Claims: which worker has a stage of a request, until when, and what a delivery may do about it (design §4).
+
+The decision is a pure function of the stored row; the store only carries it out, conditionally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple, Protocol
+
+from schemas.calls import CallDetails
+from schemas.events import Origin, WebhookKind
+from shared.stage import Completed
+
+RunState = Literal["running", "waiting", "retrying", "deferred", "blocked", "failed", "done"]
+
+
+class RunKey(NamedTuple):
+    """What a claim is about."""
+
+    tenant_id: str
+    request_id: str
+    stage: str
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """The row of `stage_runs`."""
+
+    key: RunKey
+    call_id: str
+    state: RunState
+    attempt: int
+    claim_token: str
+    lease_until: datetime
+    event: str
+    """The event that started the stage, as JSON: what a sweep or a replay sends again."""
+    due_at: datetime | None = None
+    checkpoint: Mapping[str, Any] | None = None
+    next_event: str = ""
+    error_code: str = ""
+    error_detail: str = ""
+    error_fix: str = ""
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """What the blind insert writes."""
+
+    key: RunKey
+    call_id: str
+    claim_token: str
+    worker: str
+    lease_until: datetime
+    event: str
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What the first stage's claim brings into the database together with its own row.
+
+    `details` is written over what is stored; None leaves the call as it is.
+    """
+
+    kind: WebhookKind
+    origin: Origin
+    received_at: datetime
+    details: CallDetails | None
+
+
+class Verdict(StrEnum):
+    """What to do with a delivery whose row already exists."""
+
+    OURS = "ours"
+    TAKE_OVER = "take_over"
+    REPEAT_NEXT_EVENT = "repeat_next_event"
+    REPEAT_DEAD_LETTER = "repeat_dead_letter"
+    BUSY = "busy"
+    SLEEPS = "sleeps"
+
+
+def decide(run: StageRun, *, our_token: str, now: datetime, is_continuation: bool) -> Verdict:
+    """Judge a delivery against the row. `is_continuation` marks the outside job's own event, which wakes a wait."""
+    if run.claim_token == our_token:
+        return Verdict.OURS
+    match run.state:
+        case "done":
+            return Verdict.REPEAT_NEXT_EVENT
+        case "failed" | "blocked":
+            return Verdict.REPEAT_DEAD_LETTER
+        case "retrying":
+            return Verdict.TAKE_OVER
+        case "running":
+            return Verdict.TAKE_OVER if run.lease_until <= now else Verdict.BUSY
+        case "waiting":
+            return Verdict.TAKE_OVER if is_continuation else Verdict.SLEEPS
+        case "deferred":
+            is_due = run.due_at is None or run.due_at <= now
+            return Verdict.TAKE_OVER if is_due or is_continuation else Verdict.SLEEPS
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """How an unfinished attempt leaves its row."""
+
+    state: Literal["waiting", "retrying", "deferred", "blocked", "failed"]
+    due_at: datetime | None = None
+    checkpoint: Mapping[str, Any] | None = None
+    error_code: str = ""
+    error_detail: str = ""
+    error_fix: str = ""
+
+
+class ClaimLost(Exception):
+    """Another worker took this run over while we worked: nothing of ours was written."""
+
+
+class RunStore(Protocol):
+    """Keeps stage runs. Every method is one commit at most; see each for what it does on a conflict."""
+
+    def insert(self, run: NewRun, admission: Admission | None) -> None:
+        """Blind insert: one commit, no read.
+
+        Raises `AlreadyThere` when the run exists, `InvalidEvent` when its request or tenant does not.
+        """
+        ...
+
+    def read(self, key: RunKey) -> StageRun | None:
+        """The row, or None. One read."""
+        ...
+
+    def take_over(self, run: StageRun, *, claim_token: str, worker: str, lease_until: datetime) -> None:
+        """Claim an existing run if it is still as `run` says. Raises `ClaimLost`."""
+        ...
+
+    def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
+        """Replace the checkpoint. Raises `ClaimLost`."""
+        ...
+
+    def sleep(self, key: RunKey, claim_token: str, sleep: Sleep) -> None:
+        """Leave the run unfinished. Raises `ClaimLost`."""
+        ...
+
+    def finish(self, run: StageRun, completed: Completed) -> None:
+        """Record results, state and next event in one commit.
+
+        Raises `AlreadyThere` when another worker recorded this run first; its results stand.
+        """
+        ...

@@ -1,0 +1,76 @@
+"""A message as a worker receives it, and the event inside it, checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from schemas.events import EVENT_TYPES, Event
+from shared.errors import InvalidEvent, NotReady
+
+KNOWN_VERSION = 1
+"""The newest event version this code understands."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One delivery of one Pub/Sub message. `attempt` is Pub/Sub's own count, absent on the emulator."""
+
+    message_id: str
+    data: bytes
+    attributes: Mapping[str, str]
+    subscription: str
+    attempt: int | None = None
+
+    @property
+    def traceparent(self) -> str:
+        return self.attributes.get("traceparent", "")
+
+
+def decode_event(delivery: Delivery) -> Event:
+    """The event in a delivery, its attributes in agreement. Raises as `parse_event` does."""
+    event = parse_event(delivery.data)
+    _check_agreement(event, delivery.attributes)
+    return event
+
+
+def parse_event(data: bytes) -> Event:
+    """The event in a message body. Raises `InvalidEvent`; `NotReady` for a version newer than this worker.
+
+    Error texts name fields, never values.
+    """
+    document = _document(data)
+    event_class = EVENT_TYPES.get(str(document.get("type")))
+    if event_class is None:
+        raise InvalidEvent("unknown_event_type", "the event's type is not one of ours")
+    version = document.get("version")
+    if isinstance(version, int) and version > KNOWN_VERSION:
+        # A rolling deployment: a newer worker will understand it, so it is not this worker's to give up.
+        raise NotReady("event_version_unknown", "the event was made by a newer version of this service")
+    try:
+        return event_class.model_validate(document)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(str(part) for part in item["loc"]) for item in error.errors()}))
+        raise InvalidEvent("event_against_schema", f"wrong or missing: {fields}") from error
+
+
+def _document(data: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise InvalidEvent("event_not_json", "the message body is not JSON") from error
+    if not isinstance(document, dict):
+        raise InvalidEvent("event_not_json", "the message body is not a JSON object")
+    return document
+
+
+def _check_agreement(event: Event, attributes: Mapping[str, str]) -> None:
+    """What the attributes claim must be what the body says: a subscription or a person may act on them."""
+    for name, value in event.attributes().items():
+        if attributes.get(name, value) != value:
+            raise InvalidEvent("attributes_disagree", f"attribute {name} and the body differ")
+    if "tenant_id" not in attributes:
+        raise InvalidEvent("attributes_disagree", "attribute tenant_id is missing")

@@ -1,0 +1,72 @@
+"""Merges webhooks into `call_records`; the merge itself is a pure function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.cloud.spanner_v1 import param_types
+
+from schemas.calls import CallDetails
+from shared.gateways.database import TRANSACTION_TIMEOUT_S, OpenDatabase, translated
+from shared.gateways.queries import query
+from shared.ports import KnownCall
+
+_KEY_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
+_ROW_TYPES = {**_KEY_TYPES, "details": param_types.STRING, "started_at": param_types.TIMESTAMP}
+
+
+def merged_details(known: CallDetails, new: CallDetails) -> CallDetails:
+    """The newer webhook wins, except where it is silent: an empty value means "not known" in CallRail's bodies.
+
+    People's marks are taken as they are: an emptied note or a removed tag is a change.
+    """
+    spoken = {
+        name: value
+        for name, value in new.model_dump().items()
+        if value not in (None, "", {}) and name not in {"marketing", "marks"}
+    }
+    marketing = {name: value for name, value in new.marketing.model_dump().items() if value}
+    return known.model_copy(
+        update={
+            **spoken,
+            "marketing": known.marketing.model_copy(update=marketing),
+            "marks": new.marks,
+        }
+    )
+
+
+class SpannerCallMerger:
+    """Implements `shared.ports.CallMerger`."""
+
+    def __init__(self, open_database: OpenDatabase) -> None:
+        self._open = open_database
+
+    def remember(self, tenant_id: str, details: CallDetails) -> None:
+        self._in_transaction(tenant_id, details, overwrite=False)
+
+    def merge(self, tenant_id: str, details: CallDetails) -> KnownCall:
+        return self._in_transaction(tenant_id, details, overwrite=True)
+
+    def _in_transaction(self, tenant_id: str, details: CallDetails, *, overwrite: bool) -> KnownCall:
+        key = {"tenant_id": tenant_id, "call_id": details.call_id}
+
+        def work(transaction: Any) -> KnownCall:
+            rows = list(transaction.execute_sql(query("calls", "read_details"), params=key, param_types=_KEY_TYPES))
+            if not rows:
+                _write(transaction, "insert_details", key, details)
+                return KnownCall(existed=False, analyzed=False)
+            if overwrite:
+                known = CallDetails.model_validate_json(rows[0][0])
+                _write(transaction, "update_details", key, merged_details(known, details))
+            return KnownCall(existed=True, analyzed=rows[0][1])
+
+        with translated("merge call"):
+            result: KnownCall = self._open().run_in_transaction(
+                work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag="merge_call"
+            )
+        return result
+
+
+def _write(transaction: Any, name: str, key: dict[str, str], details: CallDetails) -> None:
+    params = {**key, "details": details.model_dump_json(), "started_at": details.started_at}
+    transaction.execute_update(query("calls", name), params=params, param_types=_ROW_TYPES)

@@ -1,0 +1,258 @@
+"""Stage runs in Spanner: the claim as a blind insert, every later change conditional on the claim token.
+
+Happy path: `insert` and `finish` are blind mutations (one commit each, no read, no lock). `finish` inserts the run's
+ledger row, and that insert decides between two workers that finish the same run. Everything off the happy path is a
+conditional UPDATE in a transaction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
+
+from schemas.calls import CrmRecord
+from shared.claims import Admission, ClaimLost, NewRun, RunKey, Sleep, StageRun
+from shared.gateways.database import OpenDatabase, read_rows, translated, update_rows
+from shared.gateways.queries import query
+from shared.stage import CallChanges, Completed
+
+_KEY_TYPES = {"tenant_id": param_types.STRING, "request_id": param_types.STRING, "stage": param_types.STRING}
+_MAX_DETAIL = 1000  # columns error_detail and error_fix
+_MAX_CODE = 64
+
+_REQUEST_OF_STATE = {"failed": "failed", "blocked": "blocked"}
+"""Run states that stop the whole request."""
+
+
+class SpannerRunStore:
+    """Implements `shared.claims.RunStore`."""
+
+    def __init__(self, open_database: OpenDatabase) -> None:
+        self._open = open_database
+
+    def insert(self, run: NewRun, admission: Admission | None) -> None:
+        with translated(f"claim {run.key.stage}"), self._open().batch() as batch:
+            if admission:
+                _admit(batch, run, admission)
+            _put(
+                batch.insert,
+                "stage_runs",
+                **run.key._asdict(),
+                call_id=run.call_id,
+                state="running",
+                attempt=1,
+                claim_token=run.claim_token,
+                worker=run.worker,
+                lease_until=run.lease_until,
+                event=run.event,
+                created_at=COMMIT_TIMESTAMP,
+                updated_at=COMMIT_TIMESTAMP,
+            )
+
+    def read(self, key: RunKey) -> StageRun | None:
+        rows = read_rows(self._open, query("runs", "read_run"), key._asdict(), _KEY_TYPES, what=f"read {key.stage} run")
+        return _run_of(key, rows[0]) if rows else None
+
+    def take_over(self, run: StageRun, *, claim_token: str, worker: str, lease_until: Any) -> None:
+        attempt = run.attempt if run.state == "waiting" else run.attempt + 1
+        self._conditional(
+            run.key,
+            "take_over",
+            {
+                "attempt": (attempt, param_types.INT64),
+                "claim_token": (claim_token, param_types.STRING),
+                "worker": (worker, param_types.STRING),
+                "lease_until": (lease_until, param_types.TIMESTAMP),
+                "expected_token": (run.claim_token, param_types.STRING),
+                "expected_state": (run.state, param_types.STRING),
+            },
+        )
+
+    def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
+        self._conditional(
+            key,
+            "save_checkpoint",
+            {
+                "checkpoint": (json.dumps(dict(checkpoint)), param_types.STRING),
+                "claim_token": (claim_token, param_types.STRING),
+            },
+        )
+
+    def sleep(self, key: RunKey, claim_token: str, sleep: Sleep) -> None:
+        checkpoint = json.dumps(dict(sleep.checkpoint)) if sleep.checkpoint is not None else None
+        values = {
+            "state": (sleep.state, param_types.STRING),
+            "due_at": (sleep.due_at, param_types.TIMESTAMP),
+            "checkpoint": (checkpoint, param_types.STRING),
+            "error_code": (sleep.error_code[:_MAX_CODE], param_types.STRING),
+            "error_detail": (sleep.error_detail[:_MAX_DETAIL], param_types.STRING),
+            "error_fix": (sleep.error_fix[:_MAX_DETAIL], param_types.STRING),
+            "claim_token": (claim_token, param_types.STRING),
+        }
+        request_state = _REQUEST_OF_STATE.get(sleep.state)
+        also = [_request_state(key, request_state)] if request_state else []
+        self._conditional(key, "sleep", values, also=also)
+
+    def finish(self, run: StageRun, completed: Completed) -> None:
+        with translated(f"finish {run.key.stage}"), self._open().batch() as batch:
+            _write_ledger(batch, run, completed)
+            _write_run_done(batch, run, completed)
+            _write_request(batch, run, completed)
+            _write_call(batch, run, completed.changes)
+            _write_crm(batch, run, completed.changes.crm)
+
+    def _conditional(
+        self,
+        key: RunKey,
+        name: str,
+        values: Mapping[str, tuple[Any, Any]],
+        *,
+        also: list[tuple[str, dict[str, Any], dict[str, Any]]] | None = None,
+    ) -> None:
+        """Run the named UPDATE; raise `ClaimLost` when its condition matched no row."""
+        params = {**key._asdict(), **{field: value for field, (value, _) in values.items()}}
+        types = {**_KEY_TYPES, **{field: kind for field, (_, kind) in values.items()}}
+        statements = [(query("runs", name), params, types), *(also or [])]
+        counts = update_rows(self._open, statements, what=f"{name} {key.stage} run", tag=f"run_{name}")
+        if counts[0] == 0:
+            raise ClaimLost
+
+
+def _request_state(key: RunKey, state: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    params = {**key._asdict(), "state": state}
+    return query("runs", "set_request_state"), params, {**_KEY_TYPES, "state": param_types.STRING}
+
+
+def _run_of(key: RunKey, row: list[Any]) -> StageRun:
+    (call_id, state, attempt, token, lease_until, due_at, event, checkpoint, next_event, code, detail, fix) = row
+    return StageRun(
+        key=key,
+        call_id=call_id,
+        state=state,
+        attempt=attempt,
+        claim_token=token,
+        lease_until=lease_until,
+        due_at=due_at,
+        event=event,
+        checkpoint=json.loads(checkpoint) if checkpoint else None,
+        next_event=next_event or "",
+        error_code=code or "",
+        error_detail=detail or "",
+        error_fix=fix or "",
+    )
+
+
+def _put(mutation: Callable[..., None], table: str, **row: Any) -> None:
+    """Buffer one row by column names (`insert`, `update` or `insert_or_update` of a batch)."""
+    mutation(table=table, columns=tuple(row), values=[tuple(row.values())])
+
+
+def _admit(batch: Any, run: NewRun, admission: Admission) -> None:
+    _put(
+        batch.insert,
+        "processing_requests",
+        tenant_id=run.key.tenant_id,
+        request_id=run.key.request_id,
+        call_id=run.call_id,
+        kind=admission.kind,
+        origin=admission.origin,
+        state="active",
+        stage=run.key.stage,
+        received_at=admission.received_at,
+        created_at=COMMIT_TIMESTAMP,
+        updated_at=COMMIT_TIMESTAMP,
+    )
+    if admission.details:
+        _put(
+            batch.insert_or_update,
+            "call_records",
+            tenant_id=run.key.tenant_id,
+            call_id=run.call_id,
+            details=admission.details.model_dump_json(),
+            started_at=admission.details.started_at,
+            created_at=COMMIT_TIMESTAMP,
+            updated_at=COMMIT_TIMESTAMP,
+        )
+
+
+def _write_ledger(batch: Any, run: StageRun, completed: Completed) -> None:
+    usage = completed.usage
+    _put(
+        batch.insert,
+        "usage_ledger",
+        **run.key._asdict(),
+        call_id=run.call_id,
+        claim_token=run.claim_token,
+        model=usage.model,
+        audio_s=usage.audio_s,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        recorded_at=COMMIT_TIMESTAMP,
+    )
+
+
+def _write_run_done(batch: Any, run: StageRun, completed: Completed) -> None:
+    _put(
+        batch.update,
+        "stage_runs",
+        **run.key._asdict(),
+        state="done",
+        next_event=completed.next_event.model_dump_json() if completed.next_event else None,
+        due_at=None,
+        error_code=None,
+        error_detail=None,
+        error_fix=None,
+        updated_at=COMMIT_TIMESTAMP,
+        finished_at=COMMIT_TIMESTAMP,
+    )
+
+
+def _write_request(batch: Any, run: StageRun, completed: Completed) -> None:
+    _put(
+        batch.update,
+        "processing_requests",
+        tenant_id=run.key.tenant_id,
+        request_id=run.key.request_id,
+        state=completed.request_state,
+        stage=run.key.stage,
+        updated_at=COMMIT_TIMESTAMP,
+        finished_at=None if completed.request_state == "active" else COMMIT_TIMESTAMP,
+    )
+
+
+def _write_call(batch: Any, run: StageRun, changes: CallChanges) -> None:
+    written: dict[str, Any] = {}
+    if changes.recording:
+        written["recording"] = changes.recording.model_dump_json()
+    if changes.no_audio_reason is not None:
+        written["no_audio_reason"] = changes.no_audio_reason
+    if changes.transcript:
+        written["transcript"] = changes.transcript.model_dump_json()
+    if changes.analysis:
+        written["analysis"] = changes.analysis.model_dump_json()
+        written["intent"] = changes.analysis.intent
+        written["lead_score"] = changes.analysis.lead_score
+    if written:
+        _put(
+            batch.update,
+            "call_records",
+            tenant_id=run.key.tenant_id,
+            call_id=run.call_id,
+            **written,
+            updated_at=COMMIT_TIMESTAMP,
+        )
+
+
+def _write_crm(batch: Any, run: StageRun, records: tuple[CrmRecord, ...]) -> None:
+    for record in records:
+        _put(
+            batch.insert_or_update,
+            "crm_syncs",
+            tenant_id=run.key.tenant_id,
+            call_id=run.call_id,
+            **record.model_dump(),
+            updated_at=COMMIT_TIMESTAMP,
+        )

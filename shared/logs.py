@@ -1,0 +1,74 @@
+"""Logging: one JSON object a line, as Cloud Logging reads it; the standard library's loggers go the same way."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+
+_NOISY = ("urllib3", "httpx", "httpcore", "google", "werkzeug", "grpc", "opentelemetry")
+_TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})$")
+
+
+def configure_logging(*, service: str, project_id: str, level: str) -> None:
+    """Set up structlog and the root logger; called once at start-up."""
+    shared_steps: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        _severity,
+        _with_trace(project_id),
+        _constant("service", service),
+        # Not dict_tracebacks: its default writes every frame's local variables into the log.
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared_steps, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared_steps,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.EventRenamer("message"),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(formatter)
+    logging.root.handlers = [handler]
+    logging.root.setLevel(level)
+    for name in _NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _severity(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["severity"] = str(event.pop("level", "info")).upper()
+    return event
+
+
+def _constant(name: str, value: str) -> structlog.typing.Processor:
+    def add(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event.setdefault(name, value)
+        return event
+
+    return add
+
+
+def _with_trace(project_id: str) -> structlog.typing.Processor:
+    """Turn a bound `traceparent` into the fields that link a line to its trace in Cloud Logging."""
+
+    def add(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        match = _TRACEPARENT.match(str(event.pop("traceparent", "")))
+        if match:
+            event["logging.googleapis.com/trace"] = f"projects/{project_id}/traces/{match['trace']}"
+            event["logging.googleapis.com/spanId"] = match["span"]
+            event["logging.googleapis.com/trace_sampled"] = match["flags"] == "01"
+        return event
+
+    return add

@@ -1,0 +1,329 @@
+"""The runner: makes every stage safe against late, repeated and lost deliveries (design §4).
+
+Claim, run, record, publish, answer, in this order. A crash between any two steps is repaired by the redelivery,
+which finds the row and goes on from where it stands.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from uuid import uuid4
+
+import structlog
+
+from schemas.events import Event, TranscriptionOutput
+from schemas.tenant import Tenant
+from shared.claims import Admission, ClaimLost, NewRun, RunKey, RunStore, Sleep, StageRun, Verdict, decide
+from shared.dead_letters import TOPIC as DEAD_LETTERS
+from shared.dead_letters import GivenUp, dead_letter_attributes
+from shared.deliveries import Delivery, parse_event
+from shared.errors import (
+    AlreadyThere,
+    Deferred,
+    InvalidEvent,
+    NotReady,
+    PermanentFailure,
+    PipelineError,
+    TenantBlocked,
+    TransientFailure,
+    Waiting,
+)
+from shared.ports import Clock, Publisher, TenantDirectory
+from shared.stage import Completed, StageContext
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage as the runner knows it; built by `handlers/wiring.py`.
+
+    `run` starts from an event, `resume` continues when an outside job reports back (None where no job is started).
+    `admit` says what the first stage's claim brings into the database (None elsewhere).
+    """
+
+    name: str
+    accepts: tuple[type[Event], ...]
+    run: Callable[[StageContext], Completed]
+    lease: timedelta
+    max_attempts: int
+    resume: Callable[[StageContext], Completed] | None = None
+    admit: Callable[[Event], Admission] | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the push endpoint says: an HTTP status, and seconds for `Retry-After` where they are known."""
+
+    status: int
+    retry_after_s: float | None = None
+
+
+ACKNOWLEDGED = Answer(204)
+AGAIN = Answer(503)
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Runs one stage. Everything it uses is passed in."""
+
+    stage: StageSpec
+    store: RunStore
+    tenants: TenantDirectory
+    publisher: Publisher
+    now: Clock
+    worker: str
+    """Names this process in the row, for the operator who looks at a stuck claim."""
+
+    def handle(self, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
+        """Take one delivery to an answer; never raises."""
+        key = RunKey(event.tenant_id, event.request_id, self.stage.name)
+        with structlog.contextvars.bound_contextvars(
+            tenant_id=key.tenant_id, request_id=key.request_id, stage=key.stage, message_id=delivery.message_id
+        ):
+            try:
+                return self._claim_and_run(key, delivery, event)
+            except ClaimLost:
+                log.warning("claim_lost")
+                return AGAIN
+            except InvalidEvent as error:
+                return self.give_up(delivery, GivenUp.because(error, stage=key.stage, attempts=1))
+            except (TransientFailure, NotReady) as error:
+                # The database or Pub/Sub did not answer: nothing was recorded, so the message must come again.
+                log.warning("delivery_put_back", code=error.code, detail=error.detail)
+                return AGAIN
+            except Exception:
+                log.exception("runner_failed")
+                return Answer(500)
+
+    def give_up(self, delivery: Delivery, given_up: GivenUp) -> Answer:
+        """Publish the dead letter, then acknowledge; without a confirmed publish, nothing is acknowledged."""
+        try:
+            self.publisher.publish(DEAD_LETTERS, delivery.data, dead_letter_attributes(delivery, given_up))
+        except TransientFailure as error:
+            log.error("dead_letter_not_published", reason=given_up.reason, code=error.code)
+            return AGAIN
+        log.error("dead_letter", reason=given_up.reason, detail=given_up.detail, attempts=given_up.attempts)
+        return ACKNOWLEDGED
+
+    # -- claim -------------------------------------------------------------------------------------
+
+    def _claim_and_run(self, key: RunKey, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
+        tenant = self._tenant(key.tenant_id)
+        if isinstance(event, TranscriptionOutput):
+            return self._meet_existing(key, delivery, event, tenant, our_token="")
+        if not isinstance(event, self.stage.accepts):
+            raise InvalidEvent("wrong_topic", f"{event.type} does not start {key.stage}")
+        claim = NewRun(
+            key=key,
+            call_id=event.call_id,
+            claim_token=str(uuid4()),
+            worker=self.worker,
+            lease_until=self.now() + self.stage.lease,
+            event=event.model_dump_json(),
+        )
+        try:
+            self.store.insert(claim, self.stage.admit(event) if self.stage.admit else None)
+        except AlreadyThere:
+            return self._meet_existing(key, delivery, event, tenant, our_token=claim.claim_token)
+        return self._attempt(_fresh(claim), delivery, event, tenant)
+
+    def _tenant(self, tenant_id: str) -> Tenant:
+        tenant = self.tenants.by_id(tenant_id)
+        if tenant is None:
+            raise InvalidEvent("unknown_tenant", "no tenant has this id")
+        return tenant
+
+    def _meet_existing(
+        self,
+        key: RunKey,
+        delivery: Delivery,
+        event: Event | TranscriptionOutput,
+        tenant: Tenant,
+        *,
+        our_token: str,
+    ) -> Answer:
+        run = self.store.read(key)
+        is_continuation = isinstance(event, TranscriptionOutput)
+        if run is None:
+            raise NotReady("run_not_recorded", "the request's row is not there yet")
+        verdict = decide(run, our_token=our_token, now=self.now(), is_continuation=is_continuation)
+        log.info("claim_met_row", state=run.state, verdict=verdict.value, attempt=run.attempt)
+        match verdict:
+            case Verdict.OURS:
+                return self._attempt(run, delivery, event, tenant)
+            case Verdict.REPEAT_NEXT_EVENT:
+                return self._publish_next(run.next_event, delivery)
+            case Verdict.REPEAT_DEAD_LETTER:
+                return self._give_up_again(run, delivery)
+            case Verdict.BUSY:
+                return AGAIN
+            case Verdict.SLEEPS:
+                return ACKNOWLEDGED
+            case Verdict.TAKE_OVER:
+                return self._attempt(self._take_over(run), delivery, event, tenant)
+
+    def _take_over(self, run: StageRun) -> StageRun:
+        token = str(uuid4())
+        lease_until = self.now() + self.stage.lease
+        self.store.take_over(run, claim_token=token, worker=self.worker, lease_until=lease_until)
+        # Waking a wait is the same attempt going on; anything else is one more.
+        attempt = run.attempt if run.state == "waiting" else run.attempt + 1
+        return _claimed(run, token, attempt)
+
+    def _give_up_again(self, run: StageRun, delivery: Delivery) -> Answer:
+        if _is_notification(delivery):
+            return ACKNOWLEDGED  # the dead letter holds the stage's own event; a late notification adds nothing
+        return self.give_up(
+            delivery,
+            GivenUp(run.key.stage, run.error_code, run.error_detail, run.error_fix, attempts=run.attempt),
+        )
+
+    # -- run, record, publish ----------------------------------------------------------------------
+
+    def _attempt(self, run: StageRun, delivery: Delivery, event: Event | TranscriptionOutput, tenant: Tenant) -> Answer:
+        with structlog.contextvars.bound_contextvars(call_id=run.call_id, attempt=run.attempt):
+            try:
+                completed = self._run_stage(run, event, tenant)
+            except Waiting as waiting:
+                sleep = Sleep("waiting", due_at=waiting.until, checkpoint=waiting.checkpoint)
+                self.store.sleep(run.key, run.claim_token, sleep)
+                log.info("stage_waiting", until=waiting.until.isoformat())
+                return ACKNOWLEDGED
+            except ClaimLost:
+                raise
+            except PipelineError as error:
+                return self._stop(run, delivery, error)
+            except Exception as error:
+                return self._stop_on_bug(run, error)
+            return self._finish(run, completed, delivery)
+
+    def _run_stage(self, run: StageRun, event: Event | TranscriptionOutput, tenant: Tenant) -> Completed:
+        if run.attempt > self.stage.max_attempts:
+            raise PermanentFailure(
+                run.error_code or "attempts_exhausted",
+                f"gave up after {self.stage.max_attempts} attempts; last: {run.error_detail or 'no answer'}",
+                fix=run.error_fix,
+            )
+        if tenant.status != "active":
+            raise TenantBlocked(
+                "tenant_suspended",
+                "the tenant is not active",
+                fix="pipeline tenant resume TENANT, then replay its dead letters",
+            )
+        stage = self.stage
+        function = stage.resume if isinstance(event, TranscriptionOutput) and stage.resume else stage.run
+        context = StageContext(
+            tenant=tenant,
+            request_id=run.key.request_id,
+            call_id=run.call_id,
+            event=event,
+            attempt=run.attempt,
+            checkpoint=run.checkpoint or {},
+            save_checkpoint=lambda checkpoint: self.store.save_checkpoint(run.key, run.claim_token, checkpoint),
+            now=self.now,
+        )
+        return function(context)
+
+    def _finish(self, run: StageRun, completed: Completed, delivery: Delivery) -> Answer:
+        next_event = completed.next_event.model_dump_json() if completed.next_event else ""
+        try:
+            self.store.finish(run, completed)
+        except AlreadyThere:
+            log.info("finished_by_another")
+            return self._repeat_stored(run.key, delivery)
+        answer = self._publish_next(next_event, delivery)
+        log.info("stage_done", next=completed.next_event.type if completed.next_event else None)
+        return answer
+
+    def _repeat_stored(self, key: RunKey, delivery: Delivery) -> Answer:
+        stored = self.store.read(key)
+        return self._publish_next(stored.next_event if stored else "", delivery)
+
+    def _publish_next(self, next_event: str, delivery: Delivery) -> Answer:
+        if not next_event:
+            return ACKNOWLEDGED
+        event = _stored_event(next_event)
+        attributes = event.attributes()
+        if delivery.traceparent:
+            attributes["traceparent"] = delivery.traceparent
+        try:
+            self.publisher.publish(event.topic, next_event.encode(), attributes)
+        except TransientFailure as error:
+            log.warning("next_event_not_published", code=error.code)
+            return AGAIN
+        return ACKNOWLEDGED
+
+    # -- the error table ---------------------------------------------------------------------------
+
+    def _stop(self, run: StageRun, delivery: Delivery, error: PipelineError) -> Answer:
+        """One row of the error table: write how the run stands, then answer."""
+        sleep = partial(Sleep, error_code=error.code, error_detail=error.detail, error_fix=error.fix)
+        match error:
+            case TransientFailure() | NotReady():
+                self.store.sleep(run.key, run.claim_token, sleep("retrying"))
+                log.warning("stage_retrying", code=error.code, detail=error.detail)
+                hint = error.retry_after_s if isinstance(error, TransientFailure) else None
+                return Answer(503, retry_after_s=hint)
+            case Deferred():
+                self.store.sleep(run.key, run.claim_token, sleep("deferred", due_at=error.until))
+                log.warning("stage_deferred", code=error.code, detail=error.detail, until=error.until.isoformat())
+                return ACKNOWLEDGED
+            case TenantBlocked():
+                self.store.sleep(run.key, run.claim_token, sleep("blocked"))
+            case _:
+                self.store.sleep(run.key, run.claim_token, sleep("failed"))
+        return self.give_up(_original(run, delivery), GivenUp.because(error, stage=run.key.stage, attempts=run.attempt))
+
+    def _stop_on_bug(self, run: StageRun, error: Exception) -> Answer:
+        """A bug: the traceback goes to the log once, its digest into the row so that equal faults group."""
+        digest = traceback_digest(error)
+        log.error("stage_failed_unexpectedly", digest=digest, exc_info=error)
+        detail = f"{type(error).__name__}, traceback digest {digest}"
+        self.store.sleep(run.key, run.claim_token, Sleep("retrying", error_code="internal_error", error_detail=detail))
+        return Answer(500)
+
+
+def traceback_digest(error: BaseException) -> str:
+    """The same for the same fault at the same place, whatever the values were."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = "|".join(f"{frame.name}:{frame.line}" for frame in frames)
+    return hashlib.sha256(f"{type(error).__name__}|{places}".encode()).hexdigest()[:12]
+
+
+def _fresh(claim: NewRun) -> StageRun:
+    return StageRun(
+        key=claim.key,
+        call_id=claim.call_id,
+        state="running",
+        attempt=1,
+        claim_token=claim.claim_token,
+        lease_until=claim.lease_until,
+        event=claim.event,
+    )
+
+
+def _claimed(run: StageRun, token: str, attempt: int) -> StageRun:
+    return replace(run, state="running", claim_token=token, attempt=attempt)
+
+
+def _stored_event(stored: str) -> Event:
+    return parse_event(stored.encode())
+
+
+def _is_notification(delivery: Delivery) -> bool:
+    return "objectId" in delivery.attributes
+
+
+def _original(run: StageRun, delivery: Delivery) -> Delivery:
+    """The stage's own event as a delivery: a dead letter must hold what a replay can send again."""
+    if not _is_notification(delivery):
+        return delivery
+    event = _stored_event(run.event)
+    attributes: Mapping[str, str] = {**event.attributes(), "traceparent": delivery.traceparent}
+    return Delivery(delivery.message_id, run.event.encode(), attributes, delivery.subscription)

@@ -1,0 +1,43 @@
+-- name: read_call
+SELECT c.details, c.recording, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,
+  ARRAY(
+    SELECT AS STRUCT s.provider, s.person_id, s.person_type, s.person_created,
+      s.activity_id, s.activity_type, s.synced_at
+    FROM crm_syncs AS s
+    WHERE s.tenant_id = @tenant_id AND s.call_id = c.call_id
+    ORDER BY s.provider
+  ) AS crm
+FROM call_records AS c
+WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
+
+-- name: list_calls
+SELECT call_id, started_at, intent, lead_score
+FROM call_records
+WHERE tenant_id = @tenant_id
+ORDER BY started_at DESC
+LIMIT @row_limit
+
+-- name: call_story
+SELECT r.request_id, r.kind, r.origin, r.state AS request_state, r.received_at, r.finished_at,
+  s.stage, s.state, s.attempt, s.error_code, s.error_detail, s.error_fix, s.due_at,
+  s.created_at, s.finished_at AS stage_finished_at
+FROM processing_requests AS r
+LEFT JOIN stage_runs AS s ON s.tenant_id = @tenant_id AND s.request_id = r.request_id
+WHERE r.tenant_id = @tenant_id AND r.call_id = @call_id
+ORDER BY r.received_at, s.created_at
+
+-- name: read_details
+SELECT details, analysis IS NOT NULL AS analyzed
+FROM call_records
+WHERE tenant_id = @tenant_id AND call_id = @call_id
+
+-- name: update_details
+UPDATE call_records
+SET details = @details, started_at = @started_at, updated_at = PENDING_COMMIT_TIMESTAMP()
+WHERE tenant_id = @tenant_id AND call_id = @call_id
+
+-- name: insert_details
+INSERT INTO call_records (tenant_id, call_id, details, started_at, created_at, updated_at)
+SELECT tenant_id, @call_id, @details, @started_at, PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP()
+FROM tenants
+WHERE tenant_id = @tenant_id

@@ -1,0 +1,86 @@
+"""Small, honest implementations of ports for tests that are about something else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from schemas.tenant import Tenant
+from shared.errors import TenantBlocked, TransientFailure
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Message:
+    """A published message."""
+
+    topic: str
+    data: bytes
+    attributes: Mapping[str, str]
+
+
+@dataclass
+class MemoryPublisher:
+    """Keeps what it was given; `failing` makes the next publishes fail."""
+
+    messages: list[Message] = field(default_factory=list)
+    failing: int = 0
+
+    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
+        if self.failing > 0:
+            self.failing -= 1
+            raise TransientFailure("publish_failed", "told to fail")
+        self.messages.append(Message(topic, data, dict(attributes)))
+        return str(len(self.messages))
+
+    def topics(self) -> list[str]:
+        return [message.topic for message in self.messages]
+
+
+@dataclass(frozen=True)
+class MemoryTenants:
+    """A directory of a few tenants."""
+
+    tenants: tuple[Tenant, ...]
+
+    def by_id(self, tenant_id: str) -> Tenant | None:
+        return next((tenant for tenant in self.tenants if tenant.tenant_id == tenant_id), None)
+
+    def by_company(self, company_id: str) -> Tenant | None:
+        return next((tenant for tenant in self.tenants if company_id in tenant.config.callrail_company_ids), None)
+
+    def by_webhook_token(self, token: str) -> Tenant | None:
+        return next((tenant for tenant in self.tenants if token and tenant.config.webhook_token == token), None)
+
+
+@dataclass
+class MemorySecrets:
+    """Secrets in a dictionary."""
+
+    values: dict[str, str]
+
+    def read(self, name: str) -> str:
+        if name not in self.values:
+            raise TenantBlocked("secret_missing", f"secret {name} does not exist")
+        return self.values[name]
+
+    def reread(self, name: str) -> str:
+        return self.read(name)
+
+    def write(self, name: str, value: str) -> None:
+        self.values[name] = value
+
+
+@dataclass
+class HandClock:
+    """Time that moves when told to."""
+
+    moment: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def advance(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
