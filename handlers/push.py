@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ def read_envelope(body: bytes) -> Delivery:
             subscription=str(document.get("subscription", "")),
             attempt=document.get("deliveryAttempt"),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadEnvelope("not a Pub/Sub push request") from error
 
 

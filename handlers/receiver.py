@@ -16,7 +16,7 @@ from uuid import uuid4
 import structlog
 
 from handlers.signature import is_signed
-from handlers.webhook_body import CONTENT_TYPES, UnreadableBody, read_body
+from handlers.webhook_body import UnreadableBody, read_body
 from schemas.events import CallReceived, WebhookKind
 from schemas.tenant import Tenant
 from schemas.webhooks import (
@@ -28,7 +28,7 @@ from schemas.webhooks import (
     parse_webhook,
     subject_id,
 )
-from shared.errors import TenantBlocked, TransientFailure
+from shared.errors import PipelineError, TenantBlocked, TransientFailure
 from shared.names import first_request_id, side_request_id
 from shared.ports import Clock, Publisher, Secrets, TenantDirectory
 
@@ -44,6 +44,7 @@ class Post:
     """One POST as the receiver needs it."""
 
     content_type: str
+    """One of `handlers.webhook_body.CONTENT_TYPES`."""
     body: bytes
     headers: Mapping[str, str]
     token: str | None = None
@@ -60,13 +61,14 @@ class Reply:
 
 
 class Refused(Exception):
-    """Ends the checks with a status; `code` and `message` are safe to show to anybody."""
+    """Ends the checks with a status; `code` and `message` are safe to show to anybody, `facts` are for the log."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, **facts: str) -> None:
         super().__init__(code)
         self.status = status
         self.code = code
         self.message = message
+        self.facts = facts
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,26 @@ class Receiver:
     now: Clock
 
     def receive(self, post: Post, *, traceparent: str) -> Reply:
-        """Never raises for anything a sender can cause."""
+        """Never raises; whatever was not published is never answered with success."""
         try:
             payload, tenant = self._authenticate(post)
             return self._accept(post, payload, tenant, traceparent)
         except Refused as refused:
-            log.warning("webhook_refused", code=refused.code, status=refused.status)
-            return _error(refused.status, refused.code, refused.message)
-        except TransientFailure as error:
-            log.error("webhook_not_kept", code=error.code, detail=error.detail)
-            return _error(503, error.code, "nothing was kept; send the same request again")
+            reply = _error(refused.status, refused.code, refused.message)
+            log.warning("webhook_refused", code=refused.code, status=refused.status, **_id_of(reply), **refused.facts)
+            return reply
+        except PipelineError as error:
+            reply = _error(503, error.code, "nothing was kept; send the same request again")
+            log.error("webhook_not_kept", code=error.code, detail=error.detail, **_id_of(reply))
+            return reply
+        except Exception:
+            reply = _error(500, "internal_error", "a fault of ours; nothing was kept")
+            log.exception("webhook_failed", **_id_of(reply))
+            return reply
 
     # -- checks, in the order of the contract --------------------------------------------------------
 
     def _authenticate(self, post: Post) -> tuple[dict[str, Any], Tenant]:
-        if post.content_type not in CONTENT_TYPES:
-            raise Refused(415, "unsupported_content_type", f"send one of: {', '.join(sorted(CONTENT_TYPES))}")
         try:
             payload = read_body(post.body, post.content_type)
         except UnreadableBody as error:
@@ -102,7 +108,8 @@ class Receiver:
         tenant = self._tenant_of(post, payload)
         self._check_signature(post, tenant)
         if tenant.status != "active":
-            raise Refused(403, "tenant_not_active", "this account is suspended; ask the operator of this service")
+            message = "this account is suspended; ask the operator of this service"
+            raise Refused(403, "tenant_not_active", message, tenant_id=tenant.tenant_id)
         return payload, tenant
 
     def _tenant_of(self, post: Post, payload: Mapping[str, Any]) -> Tenant:
@@ -114,20 +121,27 @@ class Receiver:
             candidates = [self.tenants.by_company(company) for company in company_ids(payload)]
         found = {candidate.tenant_id: candidate for candidate in candidates if candidate}
         claimed = payload.get("tenant_id")
-        is_clear = len(found) == 1 and (claimed is None or claimed in found)
+        is_clear = len(found) == 1 and (claimed in (None, "") or claimed == next(iter(found)))
         if not is_clear or (post.token is not None and candidates[0] is None):
             # The same answer as for a wrong signature: who our tenants are is nobody's business.
             raise _unauthorized("unknown_company")
         return next(iter(found.values()))
 
     def _check_signature(self, post: Post, tenant: Tenant) -> None:
-        try:
-            keys = [self.secrets.read(name) for name in tenant.config.webhook_secret_names]
-        except TenantBlocked as error:
-            raise TransientFailure("signing_key_missing", "a tenant's signing key cannot be read") from error
+        """One readable key that fits is enough: during a rotation the other may not exist yet, or no more."""
+        keys: list[str] = []
+        unreadable: PipelineError | None = None
+        for name in tenant.config.webhook_secret_names:
+            try:
+                keys.append(self.secrets.read(name))
+            except (TenantBlocked, TransientFailure) as error:
+                unreadable = error
         scheme = tenant.config.signature_scheme
-        if not is_signed(scheme, keys, post.body, post.headers, now_s=self.now().timestamp()):
-            raise _unauthorized("bad_signature", tenant_id=tenant.tenant_id)
+        if is_signed(scheme, keys, post.body, post.headers, now_s=self.now().timestamp()):
+            return
+        if unreadable:
+            raise TransientFailure("signing_key_unreadable", unreadable.detail) from unreadable
+        raise _unauthorized("bad_signature", tenant_id=tenant.tenant_id)
 
     # -- acceptance ----------------------------------------------------------------------------------
 
@@ -171,7 +185,7 @@ class Receiver:
 def _shape_problem(payload: Mapping[str, Any], kind: WebhookKind) -> str:
     """What keeps a body from being processed; empty when nothing does."""
     if kind not in CALL_KINDS:
-        return "" if kind != "unknown" or company_and_id(payload) else "no id and no known kind"
+        return "" if kind != "unknown" or _has_id(payload) else "no id and no known kind"
     try:
         parse_webhook(payload)
     except WebhookShapeError as error:
@@ -179,8 +193,8 @@ def _shape_problem(payload: Mapping[str, Any], kind: WebhookKind) -> str:
     return ""
 
 
-def company_and_id(payload: Mapping[str, Any]) -> bool:
-    """Whether a body of no known kind at least says whose and which it is (Voice Assist's bodies do)."""
+def _has_id(payload: Mapping[str, Any]) -> bool:
+    """Whether a body of no known kind at least says what it is about (Voice Assist's bodies do)."""
     return not subject_id(payload, body_digest="0").startswith("body-")
 
 
@@ -190,8 +204,12 @@ def is_known_event(name: str) -> bool:
 
 
 def _unauthorized(reason: str, **facts: str) -> Refused:
-    log.warning("webhook_unauthorized", reason=reason, **facts)
-    return Refused(401, "unauthorized", "unknown company or wrong signature")
+    return Refused(401, "unauthorized", "unknown company or wrong signature", reason=reason, **facts)
+
+
+def _id_of(reply: Reply) -> dict[str, str]:
+    """What the sender was given to ask about; in the log it leads to the reason."""
+    return {"request_id": reply.body["request_id"]}
 
 
 def _error(status: int, code: str, message: str, request_id: str = "") -> Reply:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping, Sequence
 
 from schemas.tenant import SignatureScheme
 
 FORWARDER_WINDOW_S = 300
+_UNIX_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 def callrail_signature(key: str, body: bytes) -> str:
@@ -29,12 +31,13 @@ def forwarder_signature(key: str, timestamp: str, body: bytes) -> str:
 def is_signed(
     scheme: SignatureScheme, keys: Sequence[str], body: bytes, headers: Mapping[str, str], *, now_s: float
 ) -> bool:
-    """Whether one of the keys signed the body. Every key is tried in constant time; no key means no."""
+    """Whether one of the keys signed the body. Every key is tried in constant time; no key and an empty key mean no."""
+    keys = [key for key in keys if key]
     if scheme == "callrail":
         given = headers.get("Signature", "")
         return _matches(given, [callrail_signature(key, body) for key in keys])
     timestamp = headers.get("x-timestamp", "")
-    if not timestamp.isdigit() or abs(now_s - int(timestamp)) > FORWARDER_WINDOW_S:
+    if not _UNIX_SECONDS.fullmatch(timestamp) or abs(now_s - int(timestamp)) > FORWARDER_WINDOW_S:
         return False
     given = headers.get("x-callrail-signature", "")
     return _matches(given, [forwarder_signature(key, timestamp, body) for key in keys])

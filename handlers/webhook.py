@@ -7,12 +7,17 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 
+import structlog
 from flask import Request, Response
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from handlers.health import HealthPage
 from handlers.receiver import MAX_BODY_BYTES, RETRY_AFTER_S, Post, Receiver, Reply, is_known_event
+from handlers.webhook_body import CONTENT_TYPES
+
+log = structlog.get_logger()
 
 SHARED_PATH = "/v1/callrail/webhook"
 _TENANT_PATH = re.compile(r"^/v1/callrail/webhook/(?P<token>[A-Za-z0-9_-]{22,64})/(?P<event>[a-z-]{1,40})$")
@@ -27,6 +32,13 @@ class WebhookService:
     health: HealthPage
 
     def __call__(self, request: Request) -> Response:
+        try:
+            return self._route(request)
+        finally:
+            # functions-framework reads the body once more after the answer, whatever its size: let it find nothing.
+            request.stream = BytesIO()  # type: ignore[misc] # werkzeug's cached_property is writable, its type is not
+
+    def _route(self, request: Request) -> Response:
         path = request.path
         if path == SHARED_PATH:
             return self._webhook(request, token=None, event=None)
@@ -45,6 +57,8 @@ class WebhookService:
     def _post(self, request: Request, token: str | None, event: str | None) -> Response:
         if request.headers.get("Content-Encoding", "identity") != "identity":
             return _problem(415, "unsupported_encoding", "send the body without Content-Encoding")
+        if request.mimetype not in CONTENT_TYPES:
+            return _problem(415, "unsupported_content_type", f"send one of: {', '.join(sorted(CONTENT_TYPES))}")
         request.max_content_length = MAX_BODY_BYTES
         try:
             body = request.get_data(cache=False)
@@ -59,7 +73,9 @@ class WebhookService:
             token=token,
             event_name=event,
         )
-        return _answer(self.receiver.receive(post, traceparent=_traceparent(request)))
+        traceparent = _traceparent(request)
+        with structlog.contextvars.bound_contextvars(traceparent=traceparent):
+            return _answer(self.receiver.receive(post, traceparent=traceparent))
 
 
 def _only(method: str, request: Request, view: Callable[[], Response]) -> Response:
@@ -78,6 +94,7 @@ def _traceparent(request: Request) -> str:
 
 def _problem(status: int, code: str, message: str) -> Response:
     request_id = secrets.token_hex(16)
+    log.warning("webhook_refused", code=code, status=status, request_id=request_id)
     body = {"status": "error", "error": code, "message": message, "request_id": request_id}
     return _answer(Reply(status, body))
 

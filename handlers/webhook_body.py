@@ -1,4 +1,4 @@
-"""Reads a webhook body, JSON or form-encoded, into plain names and values; never guesses from its content."""
+"""Reads a webhook body, JSON or form-encoded, into plain names and values; its content type decides which it is."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 CONTENT_TYPES = frozenset({JSON_TYPE, FORM_TYPE})
 MAX_FIELDS = 2000
 """A real form body has about 110 fields."""
+MAX_DEPTH = 64
+"""CallRail nests three deep; what is deeper than 255 cannot be written into an event."""
 
 _NESTED = re.compile(r"^(?P<name>[^\[\]]+)\[(?P<key>[^\[\]]*)\]$")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class UnreadableBody(ValueError):
@@ -21,17 +24,29 @@ class UnreadableBody(ValueError):
 
 
 def read_body(raw: bytes, content_type: str) -> dict[str, Any]:
-    """The body as names and values. Raises `UnreadableBody`."""
+    """The body as names and values that can be written as JSON again. Raises `UnreadableBody`."""
     return _read_json(raw) if content_type == JSON_TYPE else _read_form(raw)
 
 
 def _read_json(raw: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(raw, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        document = _load_json(raw.decode("utf-8-sig"))
+    except ValueError as error:
         raise UnreadableBody("the body is not JSON") from error
     if not isinstance(document, dict):
         raise UnreadableBody("the body is not a JSON object")
+    return document
+
+
+def _load_json(text: str) -> Any:
+    """Raises `ValueError`."""
+    try:
+        document = json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    # Looked for in the text first: walking through every body would cost more than reading it did.
+    if _SURROGATE.search(text) or text.count("[") + text.count("{") > MAX_DEPTH:
+        return _writable(document, depth=1)
     return document
 
 
@@ -39,21 +54,34 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
+def _writable(value: Any, *, depth: int) -> Any:
+    """The same document without half characters: a text cut inside an emoji is JSON, but cannot become UTF-8.
+
+    Raises `ValueError` when it is nested too deeply.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, str):
+        return value.encode("utf-8", errors="replace").decode()
+    if isinstance(value, list):
+        return [_writable(item, depth=depth + 1) for item in value]
+    if isinstance(value, dict):
+        return {_writable(name, depth=depth): _writable(item, depth=depth + 1) for name, item in value.items()}
+    return value
+
+
 def _read_form(raw: bytes) -> dict[str, Any]:
     """Names as sent; `k[]` gathers a list, `k[sub]` an object, and a JSON array or object in a value is opened.
 
-    CallRail does not document how arrays look in this variant, so all three forms are read.
+    CallRail does not document how arrays look in this variant, so all three forms are read. A stray `&` or a byte
+    that is not UTF-8 spoils no call: the signature covers the raw bytes, and CallRail sends nothing twice.
     """
     try:
         pairs = parse_qsl(
-            raw.decode("utf-8"),
-            keep_blank_values=True,
-            strict_parsing=bool(raw),
-            errors="strict",
-            max_num_fields=MAX_FIELDS,
+            raw.decode("utf-8", errors="replace"), keep_blank_values=True, errors="replace", max_num_fields=MAX_FIELDS
         )
     except ValueError as error:
-        raise UnreadableBody("the body is not form-encoded") from error
+        raise UnreadableBody(f"the body has more than {MAX_FIELDS} fields") from error
     document: dict[str, Any] = {}
     for name, text in pairs:
         _place(document, name, _open_json(text))
@@ -78,6 +106,6 @@ def _open_json(text: str) -> Any:
     if not text.startswith(("[", "{")):
         return text
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return _load_json(text)
+    except ValueError:
         return text

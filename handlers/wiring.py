@@ -20,7 +20,8 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from google.cloud.spanner_v1.database import Database
-    from shared.gateways.tenants import SpannerTenantDirectory, TenantStore
+    from shared.gateways.tenant_store import TenantStore
+    from shared.gateways.tenants import SpannerTenantDirectory
 
     from shared.claims import Admission
     from shared.desk import Desk
@@ -165,16 +166,16 @@ def _download(settings: Settings, service: Service) -> StageSpec:
 
 
 def _transcribe(settings: Settings, service: Service) -> StageSpec:
-    from shared.gateways.speech import SpeechV2Recognizer, speech_client
+    from shared.gateways.speech import speech_recognizer
     from shared.runner import StageSpec
     from stages.transcribe import stage as transcribe
 
     deps = transcribe.TranscribeDeps(
-        speech=SpeechV2Recognizer(
-            speech_client(settings.speech_location, local_address=settings.stand_ins.speech),
+        speech=speech_recognizer(
             project_id=settings.project_id,
             location=settings.speech_location,
             dynamic_batch=settings.speech_dynamic_batch,
+            local_address=settings.stand_ins.speech,
         ),
         objects=objects(settings),
         calls=calls(settings, role="transcribe"),
@@ -307,7 +308,7 @@ def tenant_directory(settings: Settings, *, role: str | None = None) -> SpannerT
 
 def tenant_store(settings: Settings) -> TenantStore:
     """Creates and changes tenants, for the command line."""
-    from shared.gateways.tenants import TenantStore
+    from shared.gateways.tenant_store import TenantStore
 
     return TenantStore(database(settings))
 

@@ -8,4 +8,5 @@ from pydantic import BaseModel, ConfigDict
 class Contract(BaseModel):
     """An immutable document with no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+    # Values stay out of error texts: a traceback in a log must not show anybody's number.
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, hide_input_in_errors=True)

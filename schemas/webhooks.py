@@ -151,7 +151,10 @@ def _first(payload: Payload, names: tuple[str, ...]) -> str:
 
 
 def _text(payload: Payload, name: str) -> str:
-    value = payload.get(name)
+    return _plain_text(payload.get(name))
+
+
+def _plain_text(value: Any) -> str:
     if value is None or isinstance(value, (bool, dict, list)):
         return ""
     return str(value).strip()
@@ -160,7 +163,8 @@ def _text(payload: Payload, name: str) -> str:
 def _texts(payload: Payload, name: str) -> tuple[str, ...]:
     value = payload.get(name)
     if isinstance(value, list):
-        return tuple(text for item in value if (text := str(item.get("name", "") if isinstance(item, dict) else item)))
+        items = (item.get("name") if isinstance(item, dict) else item for item in value)
+        return tuple(text for item in items if (text := _plain_text(item)))
     text = _text(payload, name)
     return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
 
@@ -197,23 +201,31 @@ def _moment(name: str, text: str) -> datetime:
     """ISO 8601 with an offset, or CallRail's `YYYY-MM-DD HH:MM:SS`, which is UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
         raise WebhookShapeError(f"{name} is not a time") from error
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def kind_of(payload: Payload, event_name: str | None) -> WebhookKind:
     """The kind of a body, from the address it came to and from what it is.
 
     The address decides, except where the body shows that it was sent to the wrong one: a pre-call body at the
-    post-call address must not become a missed call, and a text message is no call wherever it arrives.
+    post-call address must not become a missed call, a text message is no call wherever it arrives, and Voice Assist's
+    notice holds an id alone, so that taking it for the call's end would leave nothing for the real one to do.
     """
     inferred = infer_kind(payload)
     if event_name is None:
         return inferred
     named = EVENT_KINDS[event_name]
+    if named in {"post_call", "call_modified"} and inferred == "unknown" and not _tells_of_an_end(payload):
+        return "unknown"
     if named == "post_call" and inferred != "unknown":
         return inferred
     if named in CALL_KINDS and inferred in {"text_message", "form_submission"}:
         return inferred
     return named
+
+
+def _tells_of_an_end(payload: Payload) -> bool:
+    """Whether a body has anything that only a finished call has."""
+    return "duration" in payload or bool(_POST_CALL_NAMES & payload.keys())

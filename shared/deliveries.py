@@ -60,7 +60,7 @@ def parse_event(data: bytes) -> Event:
 def _document(data: bytes) -> dict[str, object]:
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidEvent("event_not_json", "the message body is not JSON") from error
     if not isinstance(document, dict):
         raise InvalidEvent("event_not_json", "the message body is not a JSON object")

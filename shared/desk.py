@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -27,22 +28,26 @@ log = structlog.get_logger()
 _DROPPED_ON_REPLAY = ("dl_", "CloudPubSubDeadLetter", "googclient_")
 """Diagnostic attributes that say why a message died; a replayed message starts without them."""
 
+_COUNT = re.compile(r"[0-9]{1,9}")
+_MAX_STAGE, _MAX_REASON, _MAX_TEXT = 16, 64, 1000
+"""Lengths of the columns: a letter that is too wordy must not be one that cannot be kept."""
+
 
 def letter_of(delivery: Delivery, pipeline: Pipeline) -> NewDeadLetter:
     """The row for a message of the dead-letter topic, from the runner or from Pub/Sub's own policy."""
     attributes = delivery.attributes
     subscription = attributes.get("dl_subscription") or attributes.get("CloudPubSubDeadLetterSourceSubscription", "")
     event = _event_in(delivery)
-    stage = attributes.get("dl_stage") or _stage_of(pipeline, subscription)
+    stage = (attributes.get("dl_stage") or _stage_of(pipeline, subscription))[:_MAX_STAGE]
     return NewDeadLetter(
         tenant_id=event.tenant_id if event else UNASSIGNED_TENANT,
         dead_letter_id=_letter_id(event, stage, delivery.data),
         request_id=event.request_id if event else "",
         call_id=event.call_id if event else "",
         stage=stage,
-        reason=attributes.get("dl_reason", "attempts_exhausted"),
-        detail=attributes.get("dl_detail", "Pub/Sub gave up delivering this message"),
-        fix=attributes.get("dl_fix", ""),
+        reason=attributes.get("dl_reason", "attempts_exhausted")[:_MAX_REASON],
+        detail=attributes.get("dl_detail", "Pub/Sub gave up delivering this message")[:_MAX_TEXT],
+        fix=attributes.get("dl_fix", "")[:_MAX_TEXT],
         attempts=_count(attributes.get("dl_attempts") or attributes.get("CloudPubSubDeadLetterSourceDeliveryCount")),
         topic=event.topic if event else (pipeline.topic_of_subscription(subscription) or ""),
         event=delivery.data.decode("utf-8", errors="replace"),
@@ -73,7 +78,7 @@ def _letter_id(event: Event | None, stage: str, data: bytes) -> str:
 
 
 def _count(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 1
+    return int(text) if text and _COUNT.fullmatch(text) else 1
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,9 @@ class Desk:
         try:
             self.store.record(letter)
         except InvalidEvent:
+            letter = _unassigned(letter)
             self.store.ensure_unassigned_tenant()
-            self.store.record(_unassigned(letter))
+            self.store.record(letter)
         log.error(
             "dead_letter_recorded",
             tenant_id=letter.tenant_id,

@@ -70,7 +70,8 @@ class CallReader(Protocol):
 class KnownCall:
     """What a merge found."""
 
-    existed: bool
+    started: bool
+    """Whether the call's own request exists: its post-call webhook arrived, or a modification stood in for it."""
     analyzed: bool
 
 

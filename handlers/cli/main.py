@@ -6,6 +6,9 @@ import sys
 
 import typer
 
+from handlers.cli import dead_letters, local, tenant, webhook
+from handlers.cli.demo import demo
+from handlers.cli.migrate import migrate
 from shared.errors import PipelineError
 
 app = typer.Typer(
@@ -15,6 +18,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command()(demo)
+app.command()(migrate)
+app.add_typer(local.app, name="local")
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(webhook.app, name="webhook")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

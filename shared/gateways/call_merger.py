@@ -9,9 +9,11 @@ from google.cloud.spanner_v1 import param_types
 from schemas.calls import CallDetails
 from shared.gateways.database import TRANSACTION_TIMEOUT_S, OpenDatabase, translated
 from shared.gateways.queries import query
+from shared.names import first_request_id
 from shared.ports import KnownCall
 
 _KEY_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
+_READ_TYPES = {**_KEY_TYPES, "first_request_id": param_types.STRING}
 _ROW_TYPES = {**_KEY_TYPES, "details": param_types.STRING, "started_at": param_types.TIMESTAMP}
 
 
@@ -49,16 +51,18 @@ class SpannerCallMerger:
 
     def _in_transaction(self, tenant_id: str, details: CallDetails, *, overwrite: bool) -> KnownCall:
         key = {"tenant_id": tenant_id, "call_id": details.call_id}
+        params = {**key, "first_request_id": first_request_id(tenant_id, details.call_id)}
 
         def work(transaction: Any) -> KnownCall:
-            rows = list(transaction.execute_sql(query("calls", "read_details"), params=key, param_types=_KEY_TYPES))
+            rows = list(transaction.execute_sql(query("calls", "read_details"), params=params, param_types=_READ_TYPES))
             if not rows:
                 _write(transaction, "insert_details", key, details)
-                return KnownCall(existed=False, analyzed=False)
+                return KnownCall(started=False, analyzed=False)
+            stored, analyzed, started = rows[0]
             if overwrite:
-                known = CallDetails.model_validate_json(rows[0][0])
+                known = CallDetails.model_validate_json(stored)
                 _write(transaction, "update_details", key, merged_details(known, details))
-            return KnownCall(existed=True, analyzed=rows[0][1])
+            return KnownCall(started=started, analyzed=analyzed)
 
         with translated("merge call"):
             result: KnownCall = self._open().run_in_transaction(

@@ -73,7 +73,10 @@ def translated(what: str) -> Iterator[None]:
 
 
 _MISSING_ROW = re.compile(r"\bparent (table|row)\b|\brow\b.* (not found|is missing)", re.IGNORECASE)
-"""Emulator: "… not found in parent table: …", "Table t: Row {…} not found."; Spanner: "Parent row for row … is missing"."""
+"""Emulator: "… not found in parent table: …", "Table t: Row {…} not found."
+
+Spanner: "Parent row for row … is missing".
+"""
 
 
 def _is_missing_row(error: Exception) -> bool:

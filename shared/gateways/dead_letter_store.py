@@ -10,8 +10,10 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, param_types
 
 from shared.dead_letters import UNASSIGNED_TENANT, AuditEntry, DeadLetter, DeadLetterBody, NewDeadLetter
 from shared.errors import AlreadyThere
-from shared.gateways.database import OpenDatabase, read_rows, translated, update_rows
+from shared.gateways.database import TRANSACTION_TIMEOUT_S, OpenDatabase, read_rows, translated, update_rows
 from shared.gateways.queries import query
+
+Statement = tuple[str, dict[str, Any], dict[str, Any]]
 
 _KEY_TYPES = {"tenant_id": param_types.STRING, "dead_letter_id": param_types.STRING}
 
@@ -67,27 +69,37 @@ class SpannerDeadLetters:
         key = {"tenant_id": letter.tenant_id, "dead_letter_id": letter.dead_letter_id}
         run_key = {"tenant_id": letter.tenant_id, "request_id": letter.request_id, "stage": letter.stage}
         run_types = dict.fromkeys(run_key, param_types.STRING)
-        statements = [
-            (query("dead_letters", "start_replay"), key, _KEY_TYPES),
+        mark = (query("dead_letters", "start_replay"), key, _KEY_TYPES)
+        also = [
             (query("runs", "reopen_run"), run_key, run_types),
-            (
-                query("runs", "set_request_state"),
-                {**run_key, "state": "active"},
-                {**run_types, "state": param_types.STRING},
-            ),
+            (query("runs", "reopen_request"), run_key, run_types),
             _audit_statement(letter.tenant_id, audit),
         ]
-        return update_rows(self._open, statements, what="start replay", tag="replay")[0] == 1
+        return self._change(mark, also, what="start replay", tag="replay")
 
     def discard(self, letter: DeadLetter, reason: str, audit: AuditEntry) -> bool:
         """Give the letter up for good, with a reason; False when it is not open."""
         params = {"tenant_id": letter.tenant_id, "dead_letter_id": letter.dead_letter_id, "note": reason}
         types = {**_KEY_TYPES, "note": param_types.STRING}
-        statements = [
-            (query("dead_letters", "discard"), params, types),
-            _audit_statement(letter.tenant_id, audit),
-        ]
-        return update_rows(self._open, statements, what="discard dead letter", tag="discard")[0] == 1
+        mark = (query("dead_letters", "discard"), params, types)
+        also = [_audit_statement(letter.tenant_id, audit)]
+        return self._change(mark, also, what="discard dead letter", tag="discard")
+
+    def _change(self, mark: Statement, also: list[Statement], *, what: str, tag: str) -> bool:
+        """Run `mark`, and the others only if it found its row: what was not done must not stand in the audit log."""
+
+        def work(transaction: Any) -> bool:
+            if not _execute(transaction, mark):
+                return False
+            for statement in also:
+                _execute(transaction, statement)
+            return True
+
+        with translated(what):
+            changed: bool = self._open().run_in_transaction(
+                work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag=tag
+            )
+        return changed
 
     def _insert(self, letter: NewDeadLetter) -> None:
         row = {
@@ -126,7 +138,13 @@ class SpannerDeadLetters:
         update_rows(self._open, [statement], what="count dead letter again", tag="dead_letter_again")
 
 
-def _audit_statement(tenant_id: str, audit: AuditEntry) -> tuple[str, dict[str, Any], dict[str, Any]]:
+def _execute(transaction: Any, statement: Statement) -> int:
+    sql, params, types = statement
+    count: int = transaction.execute_update(sql, params=params, param_types=types)
+    return count
+
+
+def _audit_statement(tenant_id: str, audit: AuditEntry) -> Statement:
     params = {
         "tenant_id": tenant_id,
         "audit_id": str(uuid4()),

@@ -29,7 +29,7 @@ class OperatorClient:
             )
             answer.raise_for_status()
             states = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             log.warning("operator_unreachable", error=type(error).__name__)
             return {}
         return {str(name): str(state) for name, state in states.items()} if isinstance(states, dict) else {}

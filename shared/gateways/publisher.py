@@ -34,13 +34,14 @@ class PubSubPublisher:
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
         from google.api_core.exceptions import GoogleAPICallError, RetryError
+        from google.auth.exceptions import GoogleAuthError
 
         try:
             future = self._connected().publish(self._path(topic), data, **attributes)
             message_id: str = future.result(timeout=self._timeout_s)
         except FutureTimeout as error:
             raise TransientFailure("publish_timeout", f"no confirmation from topic {topic} in time") from error
-        except (GoogleAPICallError, RetryError, ValueError, RuntimeError) as error:
+        except (GoogleAPICallError, GoogleAuthError, RetryError, ValueError, RuntimeError) as error:
             # A missing topic or a refused message is our fault, but the sender must still come again.
             raise TransientFailure("publish_failed", f"topic {topic}: {type(error).__name__}") from error
         return message_id
@@ -48,10 +49,11 @@ class PubSubPublisher:
     def check(self, topic: str, *, timeout_s: float) -> bool:
         """Whether the topic answers: what the health page says of the publish path."""
         from google.api_core.exceptions import GoogleAPICallError, RetryError
+        from google.auth.exceptions import GoogleAuthError
 
         try:
             self._connected().get_topic(topic=self._path(topic), timeout=timeout_s, retry=None)
-        except (GoogleAPICallError, RetryError):
+        except (GoogleAPICallError, GoogleAuthError, RetryError):
             return False
         return True
 

@@ -61,10 +61,10 @@ class KeyCache:
         try:
             response = self._fetch()
             response.raise_for_status()
-            certs = response.json()
-        except (httpx.HTTPError, ValueError) as error:
+            certs = {str(key_id): str(pem) for key_id, pem in dict(response.json()).items()}
+        except (httpx.HTTPError, ValueError, TypeError) as error:
             raise TransientFailure("push_keys_unavailable", "Google's signing keys could not be fetched") from error
-        self._certs = {str(key_id): str(pem) for key_id, pem in certs.items()}
+        self._certs = certs
         self._fresh_until = self._clock() + _max_age_s(response.headers.get("Cache-Control", ""))
 
 
@@ -92,7 +92,7 @@ class TokenVerifier:
             claims = jwt.decode(
                 token, certs=self._keys.certs(), audience=self._audience, clock_skew_in_seconds=CLOCK_SKEW_S
             )
-        except (exceptions.GoogleAuthError, ValueError) as error:
+        except (exceptions.GoogleAuthError, ValueError, TypeError, RecursionError) as error:
             raise PushRejected("push_token_invalid", type(error).__name__) from error
         _check_claims(claims, audience=self._audience, service_account=self._service_account)
 
@@ -110,7 +110,7 @@ class PlatformVerifier:
 
         try:
             claims = jwt.decode(_bearer(authorization), verify=False)
-        except (exceptions.GoogleAuthError, ValueError) as error:
+        except (exceptions.GoogleAuthError, ValueError, RecursionError) as error:
             raise PushRejected("push_token_invalid", type(error).__name__) from error
         _check_claims(claims, audience=self._audience, service_account=self._service_account)
         expiry = claims.get("exp")

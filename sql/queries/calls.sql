@@ -27,9 +27,14 @@ WHERE r.tenant_id = @tenant_id AND r.call_id = @call_id
 ORDER BY r.received_at, s.created_at
 
 -- name: read_details
-SELECT details, analysis IS NOT NULL AS analyzed
-FROM call_records
-WHERE tenant_id = @tenant_id AND call_id = @call_id
+SELECT c.details, c.analysis IS NOT NULL AS analyzed,
+  EXISTS (
+    SELECT r.request_id
+    FROM processing_requests AS r
+    WHERE r.tenant_id = @tenant_id AND r.request_id = @first_request_id
+  ) AS started
+FROM call_records AS c
+WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
 
 -- name: update_details
 UPDATE call_records

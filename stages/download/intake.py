@@ -31,8 +31,8 @@ def run(context: StageContext, deps: IntakeDeps) -> Completed:
     """Consumes `CallReceived` of any kind but post-call.
 
     Pre-call and routing-complete make the call known. Call-modified updates it: an analysed call goes to the CRM
-    again (never through transcription again); an unknown one that is complete starts the chain, because its post-call
-    webhook was lost. Text messages, forms and unknown bodies are kept as not processed.
+    again (never through transcription again); one whose post-call webhook was lost starts the chain once it is complete,
+    whether or not earlier webhooks made it known, and again if a crash came before this was recorded. Text messages, forms and unknown bodies are kept as not processed.
     """
     event = context.event
     if not isinstance(event, CallReceived):
@@ -51,7 +51,7 @@ def _modify(event: CallReceived, deps: IntakeDeps) -> Completed:
     if known.analyzed:
         sync = CallAnalyzed(tenant_id=event.tenant_id, request_id=event.request_id, call_id=event.call_id)
         return Completed(next_event=sync)
-    if not known.existed and _is_complete(details):
+    if not known.started and _is_complete(details):
         return Completed(next_event=_as_post_call(event), request_state="done")
     return Completed(next_event=None, request_state="done")
 

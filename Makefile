@@ -1,0 +1,50 @@
+# Every target sets the project up first: `make test` works on a fresh clone. More arguments: make test ARGS="-k webhook"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup demo test up bench lint lock recordings clean
+
+help: ## show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with everything in it (about a minute, once)
+
+demo: $(READY) ## follow one call through the whole pipeline
+	@$(BIN)/pipeline demo $(ARGS)
+
+test: $(READY) ## run all tests
+	@$(BIN)/pytest $(ARGS)
+
+up: $(READY) ## run the local stack until Ctrl-C
+	@$(BIN)/pipeline local up $(ARGS)
+
+bench: $(READY) ## measure what README.md promises
+	@$(BIN)/pipeline bench $(ARGS)
+
+lint: $(READY) ## ruff, mypy, import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: $(READY) ## resolve requirements*.txt anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --emit-index-annotation=false -o requirements.txt $(ARGS)
+
+recordings: $(READY) ## make the sample recordings anew
+	@$(BIN)/python -m infra.local.recordings.make $(ARGS)
+
+clean: ## stop the local stack and remove everything that was made
+	@if [ -x $(BIN)/pipeline ] && [ -f .local/state.json ]; then $(BIN)/pipeline local down; fi
+	rm -rf .venv .local build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(READY): requirements-dev.txt pyproject.toml
+	@bash infra/local/setup.sh "$(PYTHON)"
+	@touch $@

@@ -1,0 +1,137 @@
+"""What the CallRail stand-in holds: recordings, calls, keys, its request budget, and what it was asked."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+LOCAL_API_KEY = "local-callrail-api-key"
+"""The key a fresh stand-in accepts; the local stack stores it as the demo tenants' secret."""
+_BLOCK = bytes(64 * 1024)
+_WAV_HEADER_BYTES = 44
+_SAMPLE_RATE = 8000
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One call's audio: given bytes, a file, or `synthetic_bytes` of silence made while it is sent."""
+
+    call_id: str
+    data: bytes = b""
+    path: Path | None = None
+    synthetic_bytes: int = 0
+    content_type: str = "audio/mpeg"
+    access_key: str = ""
+    """Empty means that any access key opens the link."""
+    not_ready_for: int = 0
+    """How many more requests are told that it is not there yet."""
+
+    @property
+    def size(self) -> int:
+        return self.synthetic_bytes or (self.path.stat().st_size if self.path else len(self.data))
+
+    def blocks(self) -> Iterator[bytes]:
+        """The audio in blocks, never whole in memory unless it was given so."""
+        if self.synthetic_bytes:
+            yield from _silent_wav(self.synthetic_bytes)
+        elif self.path:
+            with self.path.open("rb") as file:
+                while block := file.read(len(_BLOCK)):
+                    yield block
+        else:
+            yield from (self.data[at : at + len(_BLOCK)] for at in range(0, len(self.data), len(_BLOCK)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as the stand-in saw it; keys are noted by presence, never by value."""
+
+    operation: str
+    call_id: str
+    with_api_key: bool
+
+
+@dataclass
+class CallRailStore:
+    """Thread-safe; everything a test may assert on is in `state()`."""
+
+    api_keys: set[str] = field(default_factory=lambda: {LOCAL_API_KEY})
+    recordings: dict[str, Recording] = field(default_factory=dict)
+    calls: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """By account id and call id."""
+    asked: list[Asked] = field(default_factory=list)
+    budget: int | None = None
+    """API requests left before 429; None means no limit."""
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def note(self, operation: str, call_id: str, *, with_api_key: bool) -> None:
+        with self.lock:
+            self.asked.append(Asked(operation, call_id, with_api_key))
+
+    def spend(self) -> bool:
+        """Take one request from the budget; False when it is used up."""
+        with self.lock:
+            if self.budget is None:
+                return True
+            self.budget -= 1
+            return self.budget >= 0
+
+    def recording_if_ready(self, call_id: str) -> Recording | None:
+        """The recording, or None while it is unknown or still counted down to readiness."""
+        with self.lock:
+            recording = self.recordings.get(call_id)
+            if recording is not None and recording.not_ready_for > 0:
+                self.recordings[call_id] = replace(recording, not_ready_for=recording.not_ready_for - 1)
+                return None
+            return recording
+
+    def put_recording(self, recording: Recording) -> None:
+        with self.lock:
+            self.recordings[recording.call_id] = recording
+
+    def put_call(self, account_id: str, call: dict[str, Any]) -> None:
+        with self.lock:
+            self.calls[account_id, str(call["id"])] = call
+
+    def calls_of(self, account_id: str) -> list[dict[str, Any]]:
+        """Newest first, as CallRail lists them."""
+        with self.lock:
+            mine = [call for (account, _), call in self.calls.items() if account == account_id]
+        return sorted(mine, key=lambda call: str(call.get("start_time", "")), reverse=True)
+
+    def account_ids(self) -> list[str]:
+        with self.lock:
+            return sorted({account for account, _ in self.calls})
+
+    def state(self) -> dict[str, Any]:
+        with self.lock:
+            return {
+                "recordings": {key: {"size": item.size} for key, item in self.recordings.items()},
+                "calls": [{"account_id": account, **call} for (account, _), call in self.calls.items()],
+                "requests": [vars(item) for item in self.asked],
+                "budget": self.budget,
+            }
+
+    def reset(self) -> None:
+        with self.lock:
+            self.api_keys = {LOCAL_API_KEY}
+            self.recordings.clear()
+            self.calls.clear()
+            self.asked.clear()
+            self.budget = None
+
+
+def _silent_wav(total: int) -> Iterator[bytes]:
+    """A valid mono 8 kHz 16-bit WAV file of exactly `total` bytes."""
+    samples = max(total - _WAV_HEADER_BYTES, 0)
+    yield struct.pack(
+        "<4sI4s4sIHHIIHH4sI",
+        *(b"RIFF", samples + 36, b"WAVE", b"fmt ", 16, 1, 1, _SAMPLE_RATE, _SAMPLE_RATE * 2, 2, 16, b"data", samples),
+    )
+    while samples > 0:
+        yield _BLOCK[:samples]
+        samples -= len(_BLOCK)

@@ -1,0 +1,108 @@
+"""The `CrmGateway` for Salesforce: calls become Tasks, callers become Leads or Contacts (reference: apis.md §2)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import UTC, datetime
+
+from schemas.calls import CrmRecord, Provider
+from schemas.crm import CrmCall
+from schemas.tenant import SalesforceConfig
+from shared.gateways.retry import with_short_retries
+from shared.gateways.salesforce_errors import Refusal
+from shared.gateways.salesforce_fields import PersonObject
+from shared.gateways.salesforce_rest import API_VERSION, ObjectFacts, SalesforceRest
+from shared.gateways.salesforce_session import Deadline, SalesforceSession
+from shared.gateways.salesforce_setup import OUR_FIELDS, person_report, task_report
+from shared.gateways.salesforce_sync import CallSync
+from shared.ports import Clock, Secrets
+
+SYNC_BUDGET_S = 25.0
+"""For one synchronisation, retries and logins included; well under the push request's deadline."""
+
+DESCRIBE_LIFE_S = 900.0
+"""How long an object's fields are remembered: an administrator's change is noticed within a quarter of an hour."""
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SalesforceGateway:
+    """One tenant's connection to one org. Thread-safe; keep it, because it holds the session and the HTTP client."""
+
+    provider: Provider = "salesforce"
+
+    def __init__(
+        self,
+        config: SalesforceConfig,
+        secrets: Secrets,
+        *,
+        clock: Clock = _utc_now,
+        login_url_override: str = "",
+    ) -> None:
+        """`login_url_override` sends everything to a stand-in on this machine; leave it empty in production."""
+        self._clock = clock
+        self._person_object: PersonObject = "Contact" if config.person_type == "contact" else "Lead"
+        self._session = SalesforceSession(
+            secret_name=config.credentials_secret, secrets=secrets, clock=clock, login_url_override=login_url_override
+        )
+        self._facts_lock = threading.Lock()
+        self._facts: dict[str, tuple[float, ObjectFacts]] = {}
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def sync_call(self, call: CrmCall) -> CrmRecord:
+        """Find or create the caller, upsert the call's Task by call id; both in one transaction (see `CrmGateway`)."""
+        deadline = Deadline.after(SYNC_BUDGET_S)
+        return with_short_retries(lambda: self._sync_once(call, deadline), budget_s=SYNC_BUDGET_S)
+
+    def _sync_once(self, call: CrmCall, deadline: Deadline) -> CrmRecord:
+        sync = CallSync(
+            self._rest(deadline),
+            call,
+            person_object=self._person_object,
+            facts_of=self._facts_of,
+            clock=self._clock,
+        )
+        try:
+            return sync.run()
+        except Refusal as refusal:
+            raise refusal.as_error(self._clock()) from refusal
+
+    def prepare(self) -> list[str]:
+        """Which of our fields the org has; custom fields cannot be made by REST, so missing ones are spelled out.
+
+        Lines start with `ok:`, `missing:` or `note:`.
+        """
+        deadline = Deadline.after(SYNC_BUDGET_S)
+        return with_short_retries(lambda: self._prepare_once(deadline), budget_s=SYNC_BUDGET_S)
+
+    def _prepare_once(self, deadline: Deadline) -> list[str]:
+        rest = self._rest(deadline)
+        try:
+            task, person = rest.describe("Task"), rest.describe(self._person_object)
+        except Refusal as refusal:
+            raise refusal.as_error(self._clock()) from refusal
+        with self._facts_lock:
+            self._facts.clear()
+        usage = rest.api_usage.removeprefix("api-usage=").replace("/", " of ")
+        note = f"note: API {API_VERSION}; requests used in the last 24 h: {usage or 'unknown'}"
+        return [*task_report(task), *person_report(person, self._person_object), note]
+
+    def _rest(self, deadline: Deadline) -> SalesforceRest:
+        return SalesforceRest(self._session, deadline, OUR_FIELDS)
+
+    def _facts_of(self, rest: SalesforceRest, object_name: str) -> ObjectFacts:
+        """An object's fields, remembered. Two threads may both ask; the answers are the same."""
+        with self._facts_lock:
+            known = self._facts.get(object_name)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        facts = rest.describe(object_name)
+        with self._facts_lock:
+            self._facts[object_name] = (time.monotonic() + DESCRIBE_LIFE_S, facts)
+        return facts

@@ -1,0 +1,172 @@
+"""A call in Salesforce's fields: pure functions from `CrmCall` to what Task, Lead and Contact hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any, Literal
+
+from schemas.calls import CallDetails, Marketing
+from schemas.crm import CrmCall, CrmSection
+from shared.gateways.hubspot_names import person_name
+
+PersonObject = Literal["Lead", "Contact"]
+
+CALL_KEY = "Ext_Call_Id__c"
+CALLER_KEY = "Ext_Caller_Key__c"
+LAST_CALL_AT = "Ext_Last_Call_At__c"
+"""Start of the call that the person's scores belong to: an older call, synchronised late, must not replace them."""
+
+SUBJECT_LENGTH = 255
+DESCRIPTION_LENGTH = 32_000
+SUMMARY_LENGTH = 2000
+TEXT_LENGTH = 255
+NAME_LENGTH = 80
+FIRST_NAME_LENGTH = 40
+SOURCE_LENGTH = 40
+
+UNKNOWN_NAME = "Unknown caller"
+UNKNOWN_COMPANY = "[not provided]"
+DEFAULT_SOURCE = "Phone Inquiry"
+"""A value of Salesforce's standard LeadSource picklist."""
+
+HOT_SCORE = 70
+WARM_SCORE = 40
+
+
+@dataclass(frozen=True)
+class CustomField:
+    """A field that the tenant's administrator creates; REST cannot do it for him."""
+
+    name: str
+    definition: str
+    is_key: bool = False
+
+
+TASK_FIELDS = (
+    CustomField(CALL_KEY, "Text(80), External ID, Unique", is_key=True),
+    CustomField("Ext_Lead_Score__c", "Number(3, 0)"),
+    CustomField("Ext_Intent__c", "Text(80)"),
+    CustomField("Ext_Next_Step__c", "Text(255)"),
+)
+PERSON_FIELDS = (
+    CustomField(CALLER_KEY, "Text(80), External ID, Unique", is_key=True),
+    CustomField("Ext_Lead_Score__c", "Number(3, 0)"),
+    CustomField("Ext_Lead_Summary__c", "Long Text Area(2000)"),
+    CustomField(LAST_CALL_AT, "Date/Time"),
+)
+
+
+def task_values(call: CrmCall) -> dict[str, Any]:
+    """The Task of a call, without its key, its person and the create-only TaskSubtype."""
+    details, analysis = call.details, call.analysis
+    values = {
+        "Subject": cut(call.title, SUBJECT_LENGTH),
+        "Status": "Completed",
+        "Priority": "Normal",
+        "ActivityDate": details.started_at.date().isoformat() if details.started_at else None,
+        "CallDurationInSeconds": details.duration_s,
+        "CallType": "Outbound" if details.direction == "outbound" else "Inbound",
+        "CallObject": call.call_id,
+        "CallDisposition": disposition(details),
+        "Description": cut(plain_text(call.sections), DESCRIPTION_LENGTH),
+        "Ext_Lead_Score__c": analysis.lead_score,
+        "Ext_Intent__c": analysis.intent,
+        "Ext_Next_Step__c": cut(analysis.next_step, TEXT_LENGTH),
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def score_values(call: CrmCall) -> dict[str, Any]:
+    """The person's own custom fields: ours to overwrite with every newer call."""
+    values: dict[str, Any] = {
+        "Ext_Lead_Score__c": call.analysis.lead_score,
+        "Ext_Lead_Summary__c": cut(call.analysis.summary, SUMMARY_LENGTH),
+    }
+    if call.details.started_at is not None:
+        values[LAST_CALL_AT] = call.details.started_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+    return values
+
+
+def new_person_values(object_name: PersonObject, call: CrmCall, *, phone: str) -> dict[str, Any]:
+    """What a new Lead or Contact starts with, besides its scores. A Lead needs a company, known or not."""
+    values: dict[str, Any] = {
+        **_names(call.details),
+        "Phone": phone,
+        "LeadSource": cut(call.details.marketing.source or DEFAULT_SOURCE, SOURCE_LENGTH),
+        "Description": cut(origin_text(call.details), DESCRIPTION_LENGTH),
+    }
+    if object_name == "Lead":
+        values["Company"] = UNKNOWN_COMPANY
+    return values
+
+
+def _names(details: CallDetails) -> dict[str, str]:
+    first, last = person_name(details.caller_name, city=details.city, state=details.state)
+    names = {"LastName": cut(last or first or UNKNOWN_NAME, NAME_LENGTH)}
+    if first and last:
+        names["FirstName"] = cut(first, FIRST_NAME_LENGTH)
+    return names
+
+
+def rating(score: int) -> str:
+    """Salesforce's standard Rating picklist."""
+    if score >= HOT_SCORE:
+        return "Hot"
+    return "Warm" if score >= WARM_SCORE else "Cold"
+
+
+def disposition(details: CallDetails) -> str:
+    """How the call ended, in the words people use in call logs."""
+    if details.voicemail:
+        return "Voicemail"
+    if details.answered is None:
+        return ""
+    return "Answered" if details.answered else "Missed"
+
+
+def plain_text(sections: tuple[CrmSection, ...]) -> str:
+    """Headings and lines; the field is plain text, so nothing needs escaping."""
+    return "\n\n".join("\n".join((section.heading, *section.lines)) for section in sections)
+
+
+def origin_text(details: CallDetails) -> str:
+    """Where the call came from: what makes a lead worth money, kept from its first call."""
+    place = ", ".join(part for part in (details.city, details.state, details.country) if part)
+    lines = ["Created from a phone call.", *_labelled("Location", place), *_marketing_lines(details.marketing)]
+    return "\n".join(lines)
+
+
+def _marketing_lines(marketing: Marketing) -> list[str]:
+    facts = {
+        "Source": marketing.source,
+        "Medium": marketing.medium,
+        "Campaign": marketing.campaign,
+        "Keywords": marketing.keywords,
+        "Google click id": marketing.gclid,
+        "Landing page": marketing.landing_page_url,
+        "Referrer": marketing.referring_url,
+        "UTM source": marketing.utm_source,
+        "UTM medium": marketing.utm_medium,
+        "UTM campaign": marketing.utm_campaign,
+    }
+    return [line for label, value in facts.items() for line in _labelled(label, value)]
+
+
+def _labelled(label: str, value: str) -> list[str]:
+    return [f"{label}: {value}"] if value else []
+
+
+def cut(text: str, limit: int) -> str:
+    """`text` cut from the end so that Salesforce counts at most `limit` characters."""
+    used = 0
+    for index, letter in enumerate(text):
+        used += _width(letter)
+        if used > limit:
+            return text[:index].rstrip()
+    return text
+
+
+def _width(letter: str) -> int:
+    """Salesforce counts UTF-16 units, and a line break as the two characters it is stored as."""
+    return 2 if letter == "\n" or ord(letter) > 0xFFFF else 1

@@ -1,0 +1,132 @@
+"""A call as a sales person wants to read it in the CRM: title, sections, most important first. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.analysis import CallAnalysis
+from schemas.calls import CallDetails, CallRecord, CrmRecord, Marketing, Marks
+from schemas.crm import CrmCall, CrmSection
+from schemas.transcript import Transcript
+
+_TITLE_CHARACTERS = 255
+
+
+@dataclass(frozen=True)
+class ScoreBands:
+    """Scores from `hot` up are hot, from `warm` up warm, all others cold: the bands that buyers are used to."""
+
+    hot: int = 70
+    warm: int = 40
+
+    def of(self, score: int) -> str:
+        if score >= self.hot:
+            return "hot"
+        return "warm" if score >= self.warm else "cold"
+
+
+def crm_call(call: CallRecord, analysis: CallAnalysis, *, bands: ScoreBands, previous: CrmRecord | None) -> CrmCall:
+    """The call for one CRM; `previous` is what an earlier sync left there. Empty sections are left out."""
+    sections = (
+        CrmSection(heading="Summary", lines=(analysis.summary,)),
+        CrmSection(heading="Next step", lines=(analysis.next_step,)),
+        _score_section(analysis, bands=bands),
+        CrmSection(heading="Topics", lines=analysis.topics),
+        CrmSection(heading="Marketing", lines=_marketing_lines(call.details.marketing)),
+        CrmSection(heading="Marks", lines=_marks_lines(call.details.marks)),
+        CrmSection(heading="Recording", lines=_recording_lines(call, analysis)),
+        CrmSection(heading="Transcript", lines=_transcript_lines(call.transcript)),
+    )
+    return CrmCall(
+        tenant_id=call.tenant_id,
+        call_id=call.details.call_id,
+        details=call.details,
+        analysis=analysis,
+        title=title(call.details, analysis, bands=bands),
+        sections=tuple(section for section in sections if section.lines),
+        previous=previous,
+    )
+
+
+def title(details: CallDetails, analysis: CallAnalysis, *, bands: ScoreBands) -> str:
+    """`Call from +13035550123: new lead (score 82, hot)`, at most 255 characters."""
+    kind = "Voicemail" if details.voicemail else "Call"
+    preposition = "from" if details.direction == "inbound" else "to"
+    number = details.caller_number or "a withheld number"
+    score = f"score {analysis.lead_score}, {bands.of(analysis.lead_score)}"
+    return f"{kind} {preposition} {number}: {_plain(analysis.intent)} ({score})"[:_TITLE_CHARACTERS]
+
+
+def previous_record(call: CallRecord, provider: str) -> CrmRecord | None:
+    """What an earlier sync of this call left in this CRM."""
+    return next((record for record in call.crm if record.provider == provider), None)
+
+
+def _score_section(analysis: CallAnalysis, *, bands: ScoreBands) -> CrmSection:
+    judgement = "qualified" if analysis.qualified else "not qualified"
+    lines = [f"{analysis.lead_score} of 100 ({bands.of(analysis.lead_score)}, {judgement})"]
+    lines += [f"- {reason}" for reason in analysis.lead_score_reasons]
+    lines.append(f"Intent: {_plain(analysis.intent)}. Sentiment: {analysis.sentiment}.")
+    return CrmSection(heading="Lead score", lines=tuple(lines))
+
+
+def _marketing_lines(marketing: Marketing) -> tuple[str, ...]:
+    return _named(
+        {
+            "Source": marketing.source,
+            "Medium": marketing.medium,
+            "Campaign": marketing.campaign,
+            "Keywords": marketing.keywords,
+            "Google click id": marketing.gclid,
+            "Landing page": marketing.landing_page_url,
+            "Referrer": marketing.referring_url,
+            "UTM source": marketing.utm_source,
+            "UTM medium": marketing.utm_medium,
+            "UTM campaign": marketing.utm_campaign,
+        }
+    )
+
+
+def _marks_lines(marks: Marks) -> tuple[str, ...]:
+    return _named(
+        {
+            "Tags": ", ".join(marks.tags),
+            "Note": marks.note,
+            "Value": marks.value,
+            "Lead status": _plain(marks.lead_status),
+        }
+    )
+
+
+def _recording_lines(call: CallRecord, analysis: CallAnalysis) -> tuple[str, ...]:
+    """What there is to listen to, and a word of caution when nothing was."""
+    lines = [_recording_line(call)]
+    if analysis.basis == "metadata":
+        lines.append("Judged from the call's details alone: no words were known.")
+    return tuple(lines)
+
+
+def _recording_line(call: CallRecord) -> str:
+    if call.recording is not None:
+        return f"Recorded, {clock(call.recording.duration_s)} long."
+    return f"No recording: {_plain(call.no_audio_reason) or 'none was made'}."
+
+
+def _transcript_lines(transcript: Transcript | None) -> tuple[str, ...]:
+    if transcript is None:
+        return ()
+    return tuple(f"{clock(turn.start_s)} {_plain(turn.speaker).capitalize()}: {turn.text}" for turn in transcript.turns)
+
+
+def clock(seconds: float) -> str:
+    """`mm:ss`; minutes go past 59."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes:02d}:{rest:02d}"
+
+
+def _named(values: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}: {value}" for name, value in values.items() if value)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")

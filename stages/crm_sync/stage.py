@@ -1,0 +1,104 @@
+"""CRM sync: every CRM of the tenant holds the call, once, whatever happened on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from schemas.analysis import CallAnalysis
+from schemas.calls import CallRecord, CrmRecord, Provider
+from schemas.events import CallSynced
+from shared.errors import Deferred, NotReady, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
+from shared.ports import CallReader, CrmGateways
+from shared.stage import CallChanges, Completed, StageContext
+from stages.crm_sync.logic import ScoreBands, crm_call, previous_record
+
+_log = structlog.get_logger(__name__)
+
+_RAISED_FIRST: tuple[type[PipelineError], ...] = (TransientFailure, NotReady, Deferred, TenantBlocked, PermanentFailure)
+"""Which of several failures is raised: what time mends comes first, so that it is mended without anybody's help;
+then what a person of the tenant can mend; a final no last, because nothing follows from it. The others are met
+again on the next attempt, which touches only the CRMs that are still missing."""
+
+
+@dataclass(frozen=True)
+class CrmSyncDeps:
+    """What the stage uses."""
+
+    crms: CrmGateways
+    calls: CallReader
+    bands: ScoreBands = field(default_factory=ScoreBands)
+
+
+def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
+    """Consumes `CallAnalyzed`, produces `CallSynced`, writes what each CRM holds and ends the request.
+
+    After each CRM that took the call its record goes into the checkpoint. All CRMs are tried before a failure is
+    raised, so one that is down never holds up another. Raises `PermanentFailure` (no such call, no analysis, record
+    refused), `TenantBlocked`, `TransientFailure`, `Deferred`; of several, see `_RAISED_FIRST`.
+    """
+    providers = context.tenant.config.crm_config.providers
+    if not providers:
+        return _completed(context, ())
+    call, analysis = _gather(context, deps)
+    synced = _synced_before(context.checkpoint, providers)
+    failures: dict[Provider, PipelineError] = {}
+    for provider in providers:
+        if provider in synced:
+            continue
+        crm_document = crm_call(call, analysis, bands=deps.bands, previous=previous_record(call, provider))
+        try:
+            synced[provider] = deps.crms.for_tenant(context.tenant, provider).sync_call(crm_document)
+        except PipelineError as failure:
+            failures[provider] = failure
+            continue
+        context.save_checkpoint(_checkpoint(context.checkpoint, synced))
+    _raise_first(failures)
+    return _completed(context, tuple(synced[provider] for provider in providers))
+
+
+def _gather(context: StageContext, deps: CrmSyncDeps) -> tuple[CallRecord, CallAnalysis]:
+    call = deps.calls.get(context.tenant.tenant_id, context.call_id)
+    if call is None:
+        raise PermanentFailure(
+            "call_not_found", f"the tenant has no call {context.call_id}", fix="it may be past its retention"
+        )
+    if call.analysis is None:
+        raise PermanentFailure(
+            "analysis_missing", f"call {context.call_id} has no analysis", fix="run it again from the analyze stage"
+        )
+    return call, call.analysis
+
+
+def _synced_before(checkpoint: Mapping[str, Any], providers: tuple[Provider, ...]) -> dict[Provider, CrmRecord]:
+    """What earlier attempts finished, for the CRMs that the tenant still has."""
+    return {
+        provider: CrmRecord.model_validate(checkpoint[provider]) for provider in providers if provider in checkpoint
+    }
+
+
+def _checkpoint(before: Mapping[str, Any], synced: Mapping[Provider, CrmRecord]) -> dict[str, Any]:
+    return {**before, **{provider: record.model_dump(mode="json") for provider, record in synced.items()}}
+
+
+def _raise_first(failures: Mapping[Provider, PipelineError]) -> None:
+    """Raise the failure that comes first in `_RAISED_FIRST`; the others are logged, because nobody else sees them."""
+    if not failures:
+        return
+    raised, *others = sorted(failures.items(), key=lambda item: _rank(item[1]))
+    for provider, failure in others:
+        _log.warning("crm_sync_failed_too", provider=provider, code=failure.code, detail=failure.detail)
+    raise raised[1]
+
+
+def _rank(failure: PipelineError) -> int:
+    ranks = (rank for rank, kind in enumerate(_RAISED_FIRST) if isinstance(failure, kind))
+    return next(ranks, len(_RAISED_FIRST))
+
+
+def _completed(context: StageContext, records: tuple[CrmRecord, ...]) -> Completed:
+    event = CallSynced(tenant_id=context.tenant.tenant_id, request_id=context.request_id, call_id=context.call_id)
+    return Completed(next_event=event, changes=CallChanges(crm=records), request_state="done")

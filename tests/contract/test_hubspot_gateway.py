@@ -1,0 +1,437 @@
+"""The HubSpot gateway against the HubSpot stand-in, over HTTP: the common suite, then what is HubSpot's own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+
+from infra.local.standins.faults import FaultPlan, FaultRule
+from infra.local.standins.hubspot import create_app
+from infra.local.standins.serving import serve_in_thread
+from schemas.calls import Marketing, Provider
+from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
+from shared.gateways.http import json_client
+from shared.gateways.hubspot import HubSpotGateway
+from shared.gateways.hubspot_mapping import caller_key
+from shared.ports import CrmGateway
+from tests.contract.crm_suite import CallView, CrmHarness, CrmSuite, Owner, PersonView, Step
+from tests.support.crm_calls import CALL_ID, CALLER, STARTED_AT, HeldSecrets, call_analysis, call_details, crm_call
+
+NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
+TOKENS = {"pat-own-1": "own", "pat-other-1": "other"}
+_OPERATIONS: dict[Step, str] = {"search": "contacts.search", "person": "contacts.upsert", "call": "calls.upsert"}
+
+
+class _Rendered(HTMLParser):
+    """What a browser would show of a rich-text field, and which elements it would make."""
+
+    def __init__(self, body: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.elements: set[str] = set()
+        self.open: list[str] = []
+        self.feed(body)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.add(tag)
+        if tag != "br":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+class HubSpotHarness:
+    """The stand-in on a socket, two portals with our properties in them."""
+
+    provider: Provider = "hubspot"
+    body_limit = 65_536
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.plan = FaultPlan()
+        self.url = stack.enter_context(serve_in_thread(create_app(tokens=TOKENS, plan=self.plan)))
+        self.client = stack.enter_context(json_client(self.url))
+        self.admin = stack.enter_context(httpx.Client(base_url=self.url, trust_env=False))
+        self.secrets = HeldSecrets(own="pat-own-1", other="pat-other-1")
+        for owner in ("own", "other"):
+            self.bare_gateway(owner).prepare()
+
+    def bare_gateway(self, owner: str = "own", **options: Any) -> HubSpotGateway:
+        return HubSpotGateway(self.client, secrets=self.secrets, token_secret=owner, clock=lambda: NOW, **options)
+
+    def gateway(self, owner: Owner = "own") -> CrmGateway:
+        return self.bare_gateway(owner)
+
+    def held(self, kind: str, owner: str = "own") -> list[dict[str, Any]]:
+        return [record for record in self.state()[kind] if record["portal"] == owner]
+
+    def persons(self, owner: Owner = "own") -> list[PersonView]:
+        return [_person_view(record["id"], record["properties"]) for record in self.held("contacts", owner)]
+
+    def calls(self, owner: Owner = "own") -> list[CallView]:
+        return [_call_view(record) for record in self.held("calls", owner)]
+
+    def seed_person(self, *, phone: str, name: str) -> str:
+        first, _, last = name.rpartition(" ")
+        return self.seed_contact(phone=phone, firstname=first, lastname=last)
+
+    def seed_contact(self, **properties: str) -> str:
+        answer = self.admin.post("/_standin/contacts", json={"portal": "own", "properties": properties})
+        return str(answer.raise_for_status().json()["id"])
+
+    def delete_person(self, person_id: str) -> None:
+        self.as_human("DELETE", f"/crm/objects/2026-09/contacts/{person_id}")
+
+    def as_human(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {"Authorization": "Bearer pat-own-1"}
+        return self.admin.request(method, path, headers=headers, **options).raise_for_status()
+
+    def lag_search(self) -> None:
+        self.admin.post("/_standin/lag", json={"searches": 1_000_000}).raise_for_status()
+
+    def fault(self, step: Step, **rule: Any) -> None:
+        self.plan.add(FaultRule(operation=_OPERATIONS[step], **rule))
+
+    def clear_faults(self) -> None:
+        self.plan.clear()
+
+    def requests(self, step: Step) -> int:
+        return self.asked(_OPERATIONS[step])
+
+    def asked(self, operation: str) -> int:
+        return int(self.state()["requests"].get(operation, 0))
+
+    def rotate_secret(self) -> None:
+        self.secrets.write("own", "pat-own-2")
+        self.accept({"pat-own-2": "own", "pat-other-1": "other"})
+
+    def revoke_secret(self) -> None:
+        self.accept({"pat-other-1": "other"})
+
+    def accept(self, tokens: dict[str, str]) -> None:
+        self.admin.post("/_standin/tokens", json={"tokens": tokens}).raise_for_status()
+
+    def state(self) -> dict[str, Any]:
+        return dict(self.admin.get("/_standin/state").raise_for_status().json())
+
+
+def _person_view(contact_id: str, properties: dict[str, str]) -> PersonView:
+    name = " ".join(filter(None, (properties.get("firstname"), properties.get("lastname"))))
+    return PersonView(person_id=contact_id, name=name, phone=properties.get("phone", ""))
+
+
+def _call_view(record: dict[str, Any]) -> CallView:
+    properties = record["properties"]
+    rendered = _Rendered(properties["hs_call_body"])
+    assert rendered.open == []
+    return CallView(
+        call_id=properties["ext_call_id"],
+        person_ids=tuple(record["associations"]["contacts"]),
+        title=properties["hs_call_title"],
+        body=properties["hs_call_body"],
+        body_text=rendered.text,
+        markup=frozenset(rendered.elements),
+        score=properties["ext_lead_score"],
+    )
+
+
+@pytest.fixture
+def hubspot() -> Iterator[HubSpotHarness]:
+    with ExitStack() as stack:
+        yield HubSpotHarness(stack)
+
+
+class TestHubSpot(CrmSuite):
+    """The suite that every CRM runs."""
+
+    @pytest.fixture
+    def harness(self, hubspot: HubSpotHarness) -> CrmHarness:
+        return hubspot
+
+
+# --- what a sales person sees ---------------------------------------------------------------------
+
+
+def test_call_carries_hubspots_own_fields_and_ours(hubspot: HubSpotHarness) -> None:
+    hubspot.gateway().sync_call(crm_call())
+
+    (call,) = hubspot.held("calls")
+    expected = {
+        "hs_timestamp": "2026-11-20T15:04:05.000Z",
+        "hs_call_duration": "92000",
+        "hs_call_direction": "INBOUND",
+        "hs_call_status": "COMPLETED",
+        "hs_call_from_number": CALLER,
+        "hs_call_to_number": "+12025550100",
+        "ext_lead_band": "qualified",
+        "ext_call_intent": "new_lead",
+        "ext_next_step": "Call back before noon.",
+        "ext_source": "Google Ads",
+    }
+    assert expected.items() <= call["properties"].items()
+    assert "hs_call_recording_url" not in call["properties"]
+
+
+def test_a_contact_shows_its_latest_call_and_keeps_its_first_source(hubspot: HubSpotHarness) -> None:
+    hubspot.gateway().sync_call(crm_call("CAL0a"))
+    hubspot.gateway().sync_call(
+        crm_call(
+            "CAL0b",
+            details=call_details(
+                started_at=STARTED_AT + timedelta(hours=1), marketing=Marketing(source="Direct", campaign="none")
+            ),
+            analysis=call_analysis(lead_score=15, intent="complaint", qualified=False),
+        )
+    )
+
+    (contact,) = hubspot.held("contacts")
+    expected = {
+        "ext_lead_score": "15",
+        "ext_lead_band": "not qualified",
+        "ext_last_call_intent": "complaint",
+        "ext_source": "Google Ads",
+        "ext_campaign": "heaters",
+        "ext_caller_key": caller_key(CALLER),
+    }
+    assert expected.items() <= contact["properties"].items()
+
+
+def test_an_older_call_that_comes_late_does_not_replace_the_latest(hubspot: HubSpotHarness) -> None:
+    hubspot.gateway().sync_call(crm_call("CAL0b"))
+    earlier = call_details(started_at=STARTED_AT - timedelta(days=2))
+    hubspot.gateway().sync_call(crm_call("CAL0a", details=earlier, analysis=call_analysis(lead_score=1)))
+
+    (contact,) = hubspot.held("contacts")
+    assert contact["properties"]["ext_lead_score"] == "82"
+    assert len(hubspot.held("calls")) == 2
+
+
+def test_a_mobile_number_is_found_too(hubspot: HubSpotHarness) -> None:
+    seeded = hubspot.seed_contact(mobilephone="202.555.0143", phone="(202) 555-0199", lastname="Example")
+
+    assert hubspot.gateway().sync_call(crm_call()).person_id == seeded
+
+
+def test_a_call_moved_to_another_contact_by_hand_stays_there(hubspot: HubSpotHarness) -> None:
+    gateway = hubspot.gateway()
+    record = gateway.sync_call(crm_call())
+    husband = hubspot.seed_contact(phone="+12025550177", lastname="Example")
+    links = f"/crm/objects/2026-09/calls/{record.activity_id}/associations"
+    hubspot.as_human("DELETE", f"{links}/contacts/{record.person_id}")
+    hubspot.as_human("PUT", f"{links}/default/contacts/{husband}")
+
+    gateway.sync_call(crm_call(previous=record, title="tagged"))
+
+    (call,) = hubspot.calls()
+    assert (call.title, call.person_ids) == ("tagged", (husband,))
+
+
+def test_unknown_start_is_now_at_first_and_unmoved_later(hubspot: HubSpotHarness) -> None:
+    details = call_details(started_at=None)
+    record = hubspot.gateway().sync_call(crm_call(details=details))
+    later = HubSpotGateway(
+        hubspot.client, secrets=hubspot.secrets, token_secret="own", clock=lambda: NOW + timedelta(days=1)
+    )
+    later.sync_call(crm_call(details=details, previous=record))
+
+    (call,) = hubspot.held("calls")
+    assert call["properties"]["hs_timestamp"] == "2026-11-23T18:30:00.000Z"
+
+
+# --- how many requests ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("known", "most"), [("nobody", 5), ("by search", 4), ("by id", 3)])
+def test_requests_per_call(hubspot: HubSpotHarness, known: str, most: int) -> None:
+    """HubSpot bills by the request: 250,000 a day in the smallest account."""
+    previous = hubspot.gateway().sync_call(crm_call()) if known == "by id" else None
+    if known == "by search":
+        hubspot.seed_person(phone=CALLER, name="Dana Example")
+    before = sum(hubspot.state()["requests"].values())
+
+    hubspot.gateway().sync_call(crm_call(previous=previous))
+
+    assert sum(hubspot.state()["requests"].values()) - before == most
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code"),
+    [
+        (400, {"category": "VALIDATION_ERROR"}, PermanentFailure, "hubspot_refused"),
+        (403, {"category": "MISSING_SCOPES"}, TenantBlocked, "hubspot_403"),
+        (404, {"category": "OBJECT_NOT_FOUND"}, TransientFailure, "hubspot_record_vanished"),
+        (409, {"category": "CONFLICT"}, PermanentFailure, "hubspot_conflict"),
+        (422, {}, PermanentFailure, "hubspot_refused"),
+        (423, {}, TransientFailure, "hubspot_locked"),
+        (429, {"policyName": "SECONDLY"}, TransientFailure, "hubspot_throttled"),
+        (429, {"policyName": "DAILY"}, Deferred, "hubspot_daily_quota"),
+        (477, {}, TransientFailure, "hubspot_477"),
+        (502, "<html>bad gateway</html>", TransientFailure, "hubspot_502"),
+        (524, {}, TransientFailure, "hubspot_524"),
+    ],
+)
+def test_each_answer_has_its_kind_of_error(
+    hubspot: HubSpotHarness, status: int, body: Any, kind: type[PipelineError], code: str
+) -> None:
+    hubspot.plan.add(FaultRule(operation="calls.upsert", kind="status", status=status, body=body, times=50))
+
+    with pytest.raises(kind) as caught:
+        hubspot.bare_gateway(budget_s=1.5).sync_call(crm_call())
+
+    assert caught.value.code == code
+    assert f"answered {status} to" in caught.value.detail
+
+
+def test_error_names_the_case_at_hubspot_but_no_value(hubspot: HubSpotHarness) -> None:
+    message = (
+        'Property values were not valid: [{"isValid":false,"message":"+12025550143 was not a valid phone",'
+        '"error":"INVALID_PHONE_NUMBER","name":"phone"}]'
+    )
+    body = {"status": "error", "message": message, "correlationId": "c0ffee-1", "category": "VALIDATION_ERROR"}
+    hubspot.plan.add(FaultRule(operation="contacts.upsert", kind="status", status=400, body=body))
+
+    with pytest.raises(PermanentFailure) as caught:
+        hubspot.gateway().sync_call(crm_call())
+
+    assert "correlationId c0ffee-1" in caught.value.detail
+    assert "phone INVALID_PHONE_NUMBER" in caught.value.detail
+    assert "555" not in str(caught.value)
+
+
+def test_portal_that_was_never_prepared_blocks_the_tenant_with_the_command_to_run(hubspot: HubSpotHarness) -> None:
+    hubspot.secrets.write("third", "pat-third")
+    hubspot.accept({**TOKENS, "pat-third": "third"})
+
+    with pytest.raises(TenantBlocked) as caught:
+        hubspot.bare_gateway("third").sync_call(crm_call())
+
+    assert "pipeline tenant check" in caught.value.fix
+
+
+def test_call_property_deleted_in_hubspot_blocks_the_tenant(hubspot: HubSpotHarness) -> None:
+    body = {
+        "status": "error",
+        "category": "VALIDATION_ERROR",
+        "errors": [{"code": "PROPERTY_DOESNT_EXIST", "context": {"propertyName": ["ext_next_step"]}, "message": "-"}],
+    }
+    hubspot.plan.add(FaultRule(operation="calls.upsert", kind="status", status=400, body=body))
+
+    with pytest.raises(TenantBlocked) as caught:
+        hubspot.gateway().sync_call(crm_call())
+
+    assert "ext_next_step PROPERTY_DOESNT_EXIST" in caught.value.detail
+
+
+def _conflict(key: str) -> dict[str, Any]:
+    error = {"status": "error", "category": "CONFLICT", "message": f"{key} must be unique"}
+    return {"status": "COMPLETE", "results": [], "numErrors": 1, "errors": [error]}
+
+
+def test_losing_the_race_for_a_new_contact_ends_at_the_winners(hubspot: HubSpotHarness) -> None:
+    hubspot.lag_search()
+    winner = hubspot.gateway().sync_call(crm_call("CAL0a"))
+    # The look by key comes too early as well, so that the upsert is what meets the winner.
+    nobody = {"status": "COMPLETE", "results": [], "errors": [{"category": "OBJECT_NOT_FOUND"}]}
+    hubspot.plan.add(FaultRule(operation="contacts.batch_read", kind="status", status=207, body=nobody))
+    hubspot.fault("person", kind="status", status=207, body=_conflict("ext_caller_key"))
+
+    loser = hubspot.gateway().sync_call(crm_call("CAL0b"))
+
+    assert (loser.person_id, loser.person_created) == (winner.person_id, False)
+    assert len(hubspot.held("contacts")) == 1
+
+
+def test_losing_the_race_for_a_call_updates_the_winners(hubspot: HubSpotHarness) -> None:
+    winner = hubspot.gateway().sync_call(crm_call())
+    hubspot.fault("call", kind="status", status=207, body=_conflict("ext_call_id"))
+
+    loser = hubspot.gateway().sync_call(crm_call(title="second"))
+
+    assert loser.activity_id == winner.activity_id
+    assert [call.title for call in hubspot.calls()] == ["second"]
+
+
+def test_item_refused_inside_a_207_is_a_final_no(hubspot: HubSpotHarness) -> None:
+    error = {"status": "error", "category": "VALIDATION_ERROR", "message": "a rule of the tenant"}
+    body = {"status": "COMPLETE", "results": [], "numErrors": 1, "errors": [error]}
+    hubspot.fault("call", kind="status", status=207, body=body)
+
+    with pytest.raises(PermanentFailure):
+        hubspot.gateway().sync_call(crm_call())
+
+
+def test_answer_slower_than_our_patience_leaves_one_call(hubspot: HubSpotHarness) -> None:
+    hubspot.fault("call", kind="stall", delay_s=1.0)
+
+    hubspot.bare_gateway(request_timeout_s=0.4).sync_call(crm_call())
+
+    assert hubspot.asked("calls.upsert") == 2
+    assert [call.call_id for call in hubspot.calls()] == [CALL_ID]
+
+
+def test_whole_sync_stays_within_its_budget(hubspot: HubSpotHarness) -> None:
+    hubspot.plan.add(FaultRule(operation="*", kind="stall", delay_s=4, times=50))
+    started = time.monotonic()
+
+    with pytest.raises(TransientFailure):
+        hubspot.bare_gateway(budget_s=1.0, request_timeout_s=5.0).sync_call(crm_call())
+
+    assert time.monotonic() - started < 2.0
+
+
+def test_secret_that_no_header_can_carry_blocks_the_tenant(hubspot: HubSpotHarness) -> None:
+    hubspot.secrets.write("pasted", "pat-own\nsecond line")
+
+    with pytest.raises(TenantBlocked) as caught:
+        hubspot.bare_gateway("pasted").sync_call(crm_call())
+
+    assert "second line" not in str(caught.value)
+
+
+# --- onboarding -----------------------------------------------------------------------------------
+
+
+def test_prepare_creates_what_is_missing_and_then_finds_it(hubspot: HubSpotHarness) -> None:
+    hubspot.secrets.write("third", "pat-third")
+    hubspot.accept({**TOKENS, "pat-third": "third"})
+    gateway = hubspot.bare_gateway("third")
+
+    first, second = gateway.prepare(), gateway.prepare()
+
+    assert {line.split(":")[0] for line in first} == {"created"}
+    assert {line.split(":")[0] for line in second} == {"ok"}
+    assert "created: calls.ext_call_id" in first
+    assert gateway.sync_call(crm_call()).activity_id
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_prepare_reports_a_key_that_does_not_enforce_unique_values(hubspot: HubSpotHarness, listed: bool) -> None:
+    """Also when it was made between the listing and our creation (409, read back)."""
+    headers = {"Authorization": "Bearer pat-third"}
+    hubspot.secrets.write("third", "pat-third")
+    hubspot.accept({**TOKENS, "pat-third": "third"})
+    definition = {"name": "ext_call_id", "label": "x", "type": "string", "fieldType": "text", "groupName": "call"}
+    hubspot.admin.post("/crm/properties/2026-09/calls", json=definition, headers=headers).raise_for_status()
+    if not listed:
+        hubspot.plan.add(
+            FaultRule(operation="properties.list", kind="rubbish", skip=1, body={"results": []}),
+        )
+
+    lines = hubspot.bare_gateway("third").prepare()
+
+    (missing,) = [line for line in lines if line.startswith("missing")]
+    assert "calls.ext_call_id exists but does not enforce unique values" in missing
