@@ -36,7 +36,7 @@ class WebhookService:
             return self._route(request)
         finally:
             # functions-framework reads the body once more after the answer, whatever its size: let it find nothing.
-            request.stream = BytesIO()  # type: ignore[misc] # werkzeug's cached_property is writable, its type is not
+            request.stream = BytesIO()
 
     def _route(self, request: Request) -> Response:
         path = request.path

@@ -87,5 +87,7 @@ def _make_client(location: str, local_address: str) -> Any:
     from google.cloud.aiplatform_v1.services.prediction_service.transports.grpc import PredictionServiceGrpcTransport
 
     if local_address:
-        return PredictionServiceClient(transport=PredictionServiceGrpcTransport(channel=loopback_channel(local_address)))
+        return PredictionServiceClient(
+            transport=PredictionServiceGrpcTransport(channel=loopback_channel(local_address))
+        )
     return PredictionServiceClient(client_options={"api_endpoint": endpoint_of(location)})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from schemas.calls import CallDetails, Marketing
 from schemas.crm import CrmCall
-from shared.gateways.hubspot_names import person_name
+from shared.gateways.caller_names import person_name
 from shared.gateways.hubspot_schema import LAST_CALL_AT
 from shared.gateways.hubspot_text import LONGEST_VALUE, body_html, cut, plain
 

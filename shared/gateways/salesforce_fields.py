@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from schemas.calls import CallDetails, Marketing
 from schemas.crm import CrmCall, CrmSection
-from shared.gateways.hubspot_names import person_name
+from shared.gateways.caller_names import person_name
 
 PersonObject = Literal["Lead", "Contact"]
 

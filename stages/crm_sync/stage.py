@@ -55,7 +55,7 @@ def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
         except PipelineError as failure:
             failures[provider] = failure
             continue
-        context.save_checkpoint(_checkpoint(context.checkpoint, synced))
+        context.save_checkpoint(_checkpoint(synced))
     _raise_first(failures)
     return _completed(context, tuple(synced[provider] for provider in providers))
 
@@ -80,8 +80,8 @@ def _synced_before(checkpoint: Mapping[str, Any], providers: tuple[Provider, ...
     }
 
 
-def _checkpoint(before: Mapping[str, Any], synced: Mapping[Provider, CrmRecord]) -> dict[str, Any]:
-    return {**before, **{provider: record.model_dump(mode="json") for provider, record in synced.items()}}
+def _checkpoint(synced: Mapping[Provider, CrmRecord]) -> dict[str, Any]:
+    return {provider: record.model_dump(mode="json") for provider, record in synced.items()}
 
 
 def _raise_first(failures: Mapping[Provider, PipelineError]) -> None:

@@ -31,8 +31,8 @@ def run(context: StageContext, deps: IntakeDeps) -> Completed:
     """Consumes `CallReceived` of any kind but post-call.
 
     Pre-call and routing-complete make the call known. Call-modified updates it: an analysed call goes to the CRM
-    again (never through transcription again); one whose post-call webhook was lost starts the chain once it is complete,
-    whether or not earlier webhooks made it known, and again if a crash came before this was recorded. Text messages, forms and unknown bodies are kept as not processed.
+    again, never through transcription again; a complete call that never started (its post-call webhook was lost)
+    starts the chain. Text messages, forms and unknown bodies are kept as not processed.
     """
     event = context.event
     if not isinstance(event, CallReceived):

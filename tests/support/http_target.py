@@ -18,6 +18,7 @@ def target(request: Request) -> Response:
 
 def served(service: Service) -> Flask:
     """The service behind functions-framework's own routing, hooks and crash handler."""
-    app: Flask = functions_framework.create_app(target="target", source=__file__, signature_type="http")
+    create_app: Callable[..., Flask] = functions_framework.create_app
+    app = create_app(target="target", source=__file__, signature_type="http")
     app.config["SERVICE"] = service
     return app

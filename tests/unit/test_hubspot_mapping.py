@@ -20,7 +20,7 @@ from shared.gateways.hubspot_mapping import (
     latest_properties,
     timestamp,
 )
-from shared.gateways.hubspot_names import person_name
+from shared.gateways.caller_names import person_name
 from shared.gateways.hubspot_schema import PROPERTIES
 from shared.gateways.hubspot_text import body_html, cut, plain
 from tests.support.crm_calls import CALLER, STARTED_AT, call_details, crm_call
