@@ -35,8 +35,12 @@ lint: $(READY) ## ruff, mypy, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: $(READY) ## resolve requirements*.txt anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --emit-index-annotation=false -o requirements.txt $(ARGS)
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-emit-find-links
+
+lock: $(READY) ## resolve requirements*.txt anew from pyproject.toml (ARGS="--upgrade" for newer releases)
+	$(LOCK) $(ARGS) -o requirements.txt
+	$(LOCK) $(ARGS) --extra dev --constraint requirements.txt -o requirements-dev.txt
 
 recordings: $(READY) ## make the sample recordings anew
 	@$(BIN)/python -m infra.local.recordings.make $(ARGS)

@@ -20,8 +20,6 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from google.cloud.spanner_v1.database import Database
-    from shared.gateways.tenant_store import TenantStore
-    from shared.gateways.tenants import SpannerTenantDirectory
 
     from shared.claims import Admission
     from shared.desk import Desk
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     from shared.gateways.publisher import PubSubPublisher
     from shared.gateways.push_tokens import PushVerifier
     from shared.gateways.secrets import SecretManagerSecrets
+    from shared.gateways.tenant_store import TenantStore
+    from shared.gateways.tenants import SpannerTenantDirectory
     from shared.runner import Runner, StageSpec
     from shared.stage import Completed, StageContext
 

@@ -27,7 +27,7 @@ def send(
     ] = None,
     times: Annotated[int, typer.Option(help="Post the same body this often.", min=1, max=1000)] = 1,
     url: Annotated[
-        str | None, typer.Option(envvar="WEBHOOK_URL", help="The receiver's base URL; default: the running local stack.")
+        str | None, typer.Option(envvar="WEBHOOK_URL", help="The receiver's base URL; default: the local stack.")
     ] = None,
     secret: Annotated[
         str | None, typer.Option(envvar="DEMO_WEBHOOK_SECRET", help="Signing key; default: the local stack's tenant.")

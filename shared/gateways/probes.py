@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import httpx
 
+from shared.gateways import gemini, speech
 from shared.gateways.channels import loopback_channel
 from shared.gateways.database import OpenDatabase
 from shared.settings import Settings
@@ -20,12 +21,8 @@ def neighbour_probes(settings: Settings, open_database: OpenDatabase) -> dict[st
     return {
         "database": lambda: _database_answers(open_database),
         "storage": lambda: _storage_answers(settings),
-        "speech_api": lambda: _reachable(
-            settings.stand_ins.speech, f"{settings.speech_location}-speech.googleapis.com"
-        ),
-        "vertex_ai": lambda: _reachable(
-            settings.stand_ins.vertex, f"aiplatform.{settings.vertex_location}.rep.googleapis.com"
-        ),
+        "speech_api": lambda: _reachable(settings.stand_ins.speech, speech.endpoint(settings.speech_location)),
+        "vertex_ai": lambda: _reachable(settings.stand_ins.vertex, gemini.endpoint_of(settings.vertex_location)),
     }
 
 

@@ -132,14 +132,14 @@ def test_a_migration_without_statements_or_rollback_is_refused(tmp_path: Path) -
     with pytest.raises(ConfigurationError, match="holds no statement"):
         load_migrations(tmp_path)
 
-    with pytest.raises(ConfigurationError, match="sql/rollback/001_empty.sql does not exist"):
+    with pytest.raises(ConfigurationError, match=r"sql/rollback/001_empty\.sql does not exist"):
         load_rollback(Migration(1, "001_empty", ()), tmp_path)
 
 
 # --- the product's own files ------------------------------------------------------------------------
 
 GRANT = re.compile(
-    r"^(GRANT|REVOKE)\s+(?P<what>.+?)\s+ON TABLE\s+(?P<tables>.+?)\s+(?:TO|FROM) ROLE\s+(?P<roles>.+)$", re.S
+    r"^(GRANT|REVOKE)\s+(?P<what>.+?)\s+ON TABLE\s+(?P<tables>.+?)\s+(?:TO|FROM) ROLE\s+(?P<roles>.+)$", re.DOTALL
 )
 PRIVILEGE = re.compile(r"(SELECT|INSERT|UPDATE|DELETE)\s*(?:\(([^)]*)\))?")
 
@@ -149,7 +149,7 @@ def columns_by_table() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for migration in load_migrations():
         for statement in migration.statements:
-            if match := re.match(r"CREATE TABLE (\w+) \(\n(.*)\n\) PRIMARY KEY", statement.text, re.S):
+            if match := re.match(r"CREATE TABLE (\w+) \(\n(.*)\n\) PRIMARY KEY", statement.text, re.DOTALL):
                 lines = [line.split() for line in match[2].splitlines()]
                 found[match[1]] = {line[0] for line in lines if line[0].islower()}
     return found
