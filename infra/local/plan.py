@@ -20,6 +20,9 @@ SPANNER_DATABASE = "pipeline-db"
 AUDIO_BUCKET = f"{PROJECT_ID}-audio-files"
 TRANSCRIPTION_OUTPUT_TOPIC = "transcription-output"
 
+LOCAL_BACKOFF_SCALE = 0.1
+"""A person waits for local retries: 1 s where production waits 10 s, one minute where it waits ten."""
+
 HTTP_STANDINS = ("callrail", "hubspot", "salesforce")
 GRPC_STANDINS = ("speech", "vertex", "secret_manager")
 

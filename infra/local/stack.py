@@ -11,7 +11,7 @@ from pathlib import Path
 from infra.local.errors import Report, StackError
 from infra.local.install import ensure_emulators
 from infra.local.leftovers import end_leftovers
-from infra.local.plan import PROJECT_ROOT, Plan, make_plan
+from infra.local.plan import LOCAL_BACKOFF_SCALE, PROJECT_ROOT, Plan, make_plan
 from infra.local.ports import Ports
 from infra.local.probes import Readiness, wait_until_ready
 from infra.local.processes import Child, Kind, ProcessGroup, kill_tree, started_at, terminate
@@ -38,8 +38,8 @@ class StackOptions:
     state_dir: Path = DEFAULT_STATE_DIR
     only: tuple[str, ...] | None = None
     """Workers to start; None means all. The others get a port and subscriptions, to be started by hand."""
-    backoff_scale: float = 0.1
-    """Factor on the delays of Pub/Sub's retry policy."""
+    backoff_scale: float = LOCAL_BACKOFF_SCALE
+    """Factor on the delays of Pub/Sub's retry policy; 0 means a delivery each second, see `topics.create_topology`."""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 

@@ -13,13 +13,11 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, RetryPolicy, Topic
 from google.pubsub_v1.types import Subscription as SubscriptionMessage
 
+from infra.local.plan import LOCAL_BACKOFF_SCALE
 from shared.gateways.channels import loopback_channel
 from shared.pipeline import Pipeline, Service, Subscription, load_pipeline
 
 DEAD_LETTERS_TOPIC = "dead-letters"
-
-LOCAL_BACKOFF_SCALE = 0.1
-"""A person waits for local retries: 1 s where production waits 10 s, one minute where it waits ten."""
 
 
 def create_topology(
@@ -34,7 +32,8 @@ def create_topology(
 
     `endpoints` maps service names to push URLs and must name every service that subscribes to something; on a
     subscription that is already there only the push URL is changed. `backoff_scale` shortens both ends of the retry
-    policy. Raises `google.api_core.exceptions.GoogleAPICallError`.
+    policy; 0 leaves it out, and the emulator then delivers again every second (with a policy it takes 3 s or more,
+    however short the delays in it: measured). Raises `google.api_core.exceptions.GoogleAPICallError`.
     """
     pipeline = pipeline or load_pipeline()
     with loopback_channel(pubsub_address) as channel:
@@ -67,11 +66,12 @@ def subscription_request(
         topic=f"projects/{project_id}/topics/{subscription.topic}",
         push_config=PushConfig(push_endpoint=endpoint),
         ack_deadline_seconds=service.ack_deadline_s,
-        retry_policy=RetryPolicy(
+    )
+    if backoff_scale > 0:
+        request.retry_policy = RetryPolicy(
             minimum_backoff=_duration(service.min_backoff_s * backoff_scale),
             maximum_backoff=_duration(service.max_backoff_s * backoff_scale),
-        ),
-    )
+        )
     if service.role != "recorder":
         request.dead_letter_policy = DeadLetterPolicy(
             dead_letter_topic=f"projects/{project_id}/topics/{DEAD_LETTERS_TOPIC}",

@@ -214,6 +214,14 @@ def test_a_stalled_answer_ends_with_the_budget(standin: RunningStandin) -> None:
     assert caught.value.code == "vertex_deadline_exceeded"
 
 
+@pytest.mark.parametrize(("timeout_s", "budget_s", "most"), [(45.0, 75.0, 45.0), (45.0, 3.0, 3.0)])
+def test_each_attempt_has_a_deadline_within_the_budget(
+    standin: RunningStandin, timeout_s: float, budget_s: float, most: float
+) -> None:
+    _impatient(standin, timeout_s=timeout_s, budget_s=budget_s).generate(_request())
+    assert most - 2 < _state(standin)["recent"][0]["timeout_s"] <= most
+
+
 def test_an_answer_lost_on_the_way_is_asked_for_again(model: GeminiModel, standin: RunningStandin) -> None:
     _fault(standin, kind="drop_after")
     assert model.generate(_request()).text

@@ -19,6 +19,7 @@ from infra.local.plan import AUDIO_BUCKET, PROJECT_ID
 from infra.local.probes import answers
 from infra.local.stack import Stack, StackOptions
 from infra.local.state import StateDir
+from infra.local.topics import create_topology
 from shared.gateways.channels import loopback_channel
 from shared.pipeline import load_pipeline
 from tests.support.push_receiver import body_of, push_receiver
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.emulators
 
 @pytest.fixture(scope="module")
 def stack(_emulator_programs: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Every worker is left to the test; retries wait a thousandth of production's time."""
-    options = StackOptions(state_dir=tmp_path_factory.mktemp("stack"), only=(), backoff_scale=0.001)
+    """Every worker is left to the test; a refused message comes again each second."""
+    options = StackOptions(state_dir=tmp_path_factory.mktemp("stack"), only=(), backoff_scale=0)
     with Stack(options) as stack:
         yield stack
 
@@ -39,10 +40,10 @@ def port_of(stack: Stack, worker: str) -> int:
     return urlsplit(stack.state.service(worker).address).port or 0
 
 
-def publish(stack: Stack, topic: str, data: bytes) -> None:
+def publish(stack: Stack, topic: str, data: bytes, *, project_id: str = PROJECT_ID) -> None:
     with loopback_channel(stack.state.env["PUBSUB_EMULATOR_HOST"]) as channel:
         publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
-        publisher.publish(topic=f"projects/{PROJECT_ID}/topics/{topic}", messages=[PubsubMessage(data=data)])
+        publisher.publish(topic=f"projects/{project_id}/topics/{topic}", messages=[PubsubMessage(data=data)])
 
 
 def test_every_subscription_pushes_to_its_worker(stack: Stack) -> None:
@@ -80,17 +81,25 @@ def test_a_refused_message_comes_again_soon(stack: Stack) -> None:
 
 
 def test_what_nobody_accepts_becomes_a_dead_letter(stack: Stack) -> None:
-    attempts = load_pipeline().services["download"].max_delivery_attempts
+    pipeline = load_pipeline()
+    impatient = pipeline.services["download"].model_copy(update={"max_delivery_attempts": 5})
+    create_topology(
+        pubsub_address=stack.state.env["PUBSUB_EMULATOR_HOST"],
+        project_id="another-project",
+        endpoints={name: f"http://127.0.0.1:{port_of(stack, name)}/" for name in pipeline.services},
+        backoff_scale=0,
+        pipeline=pipeline.model_copy(update={"services": pipeline.services | {"download": impatient}}),
+    )
     with (
-        push_receiver(port_of(stack, "download"), answers=[500] * 1000) as worker,
+        push_receiver(port_of(stack, "download"), answers=[500] * 100) as worker,
         push_receiver(port_of(stack, "dead_letter")) as recorder,
     ):
-        publish(stack, "call-received", b"a poisoned call")
+        publish(stack, "call-received", b"a poisoned call", project_id="another-project")
 
-        eventually(lambda: bool(recorder.pushes), what="a dead letter", timeout_s=120)
+        eventually(lambda: bool(recorder.pushes), what="a dead letter")
 
     assert body_of(recorder.pushes[0]) == b"a poisoned call"
-    assert len(worker.pushes) == attempts
+    assert len(worker.pushes) == 5
 
 
 def test_a_finished_transcript_object_is_announced_to_transcribe(stack: Stack) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from schemas.calls import Marketing
 from schemas.crm import CrmSection
 from shared.errors import Deferred, PermanentFailure, TenantBlocked, TransientFailure
+from shared.gateways.caller_names import person_name
 from shared.gateways.hubspot_errors import RecordConflict, RecordMissing, failure, item_failure, next_daily_look
 from shared.gateways.hubspot_mapping import (
     call_properties,
@@ -20,7 +21,6 @@ from shared.gateways.hubspot_mapping import (
     latest_properties,
     timestamp,
 )
-from shared.gateways.caller_names import person_name
 from shared.gateways.hubspot_schema import PROPERTIES
 from shared.gateways.hubspot_text import body_html, cut, plain
 from tests.support.crm_calls import CALLER, STARTED_AT, call_details, crm_call

@@ -156,6 +156,12 @@ def test_local_retries_wait_a_tenth_of_productions_time() -> None:
     assert request.ack_deadline_seconds == 600  # type: ignore[attr-defined]  # proto-plus
 
 
+def test_without_a_scale_there_is_no_retry_policy_to_slow_the_emulator_down() -> None:
+    (request,) = requests_of(load_pipeline(), "download", backoff_scale=0)
+
+    assert "retry_policy" not in request  # type: ignore[operator]  # proto-plus
+
+
 def test_a_dead_letter_that_cannot_be_recorded_does_not_go_round_in_circles() -> None:
     pipeline = load_pipeline()
 

@@ -66,8 +66,8 @@ class VertexState:
             self._output: Counter[str] = Counter()
             self._recent: deque[dict[str, Any]] = deque(maxlen=200)
 
-    def asked(self, request: Request) -> int:
-        """Remember a request; returns its running number, which makes response ids unique."""
+    def asked(self, request: Request, *, timeout_s: float | None) -> int:
+        """Remember a request and the caller's deadline; returns its running number, which makes response ids unique."""
         config = request.generation_config
         with self._lock:
             self._requests += 1
@@ -76,6 +76,7 @@ class VertexState:
                 {
                     "model": request.model,
                     "labels": dict(request.labels),
+                    "timeout_s": timeout_s,
                     "max_output_tokens": config.max_output_tokens,
                     "thinking_level": config.thinking_config.thinking_level.name,
                     "response_mime_type": config.response_mime_type,
@@ -127,14 +128,14 @@ class VertexService:
         return app
 
     def _generate(self, request: Request, context: grpc.ServicerContext) -> Response:
-        sequence = self.state.asked(request)
+        sequence = self.state.asked(request, timeout_s=context.time_remaining())
         _refuse_what_vertex_refuses(request, context)
         text = _write(request)
         return self._answer(request, sequence, text=text)
 
     def _misanswer(self, body: Any, request: Request, context: grpc.ServicerContext) -> Response:
         """The rule's answer in place of the analyst's, with the same envelope and the same bill."""
-        sequence = self.state.asked(request)
+        sequence = self.state.asked(request, timeout_s=context.time_remaining())
         _refuse_what_vertex_refuses(request, context)
         told = body if isinstance(body, dict) else {"text": str(body)}
         if "block_reason" in told:

@@ -1,0 +1,92 @@
+"""Load from wrk: found or installed, run with prepared webhooks, its findings read back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.errors import Report
+from shared.errors import ConfigurationError
+
+_SCRIPT = Path(__file__).with_name("rotate.lua")
+_INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "wrk")
+_INSTALL_TIMEOUT_S = 180
+_ANSWER_TIMEOUT_S = 15
+"""Longer than the receiver's own wait for a publish: a slow answer is measured, not cut off."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What one run of wrk saw. `errors` are answers that were not 2xx or 3xx, and everything below HTTP."""
+
+    answered: int
+    duration_s: float
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    errors: int
+
+    @property
+    def rps(self) -> float:
+        return self.answered / self.duration_s
+
+
+def find_wrk(report: Report) -> Path:
+    """The program, installed first where that is possible. Raises `ConfigurationError` with what to run."""
+    found = shutil.which("wrk")
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        report("installing wrk (apt-get)")
+        _install()
+        found = shutil.which("wrk")
+    if found is None:
+        raise ConfigurationError(
+            "no_wrk",
+            "the load generator wrk is not installed",
+            fix="Debian, Ubuntu: sudo apt-get install wrk; macOS: brew install wrk; or leave it out: --only stages,startup",
+        )
+    return Path(found)
+
+
+def _install() -> None:
+    """What fails here is told by `find_wrk`, which then still finds nothing."""
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    options = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(_INSTALL, check=False, timeout=_INSTALL_TIMEOUT_S, **options)
+
+
+def run_wrk(wrk: Path, url: str, *, webhooks: Path, connections: int, seconds: float) -> Findings:
+    """Keep `connections` senders busy, each waiting for its answer. Raises `ConfigurationError` when wrk cannot run."""
+    command = [
+        str(wrk),
+        "--threads=1",  # it needs a small part of a core; a second thread would only compete with the receiver
+        f"--connections={connections}",
+        f"--duration={round(seconds)}s",
+        f"--timeout={_ANSWER_TIMEOUT_S}s",
+        f"--script={_SCRIPT}",
+        url,
+        "--",
+        str(webhooks),
+    ]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=seconds + 60)
+    line = next((line for line in reversed(done.stdout.splitlines()) if line.startswith("{")), None)
+    if done.returncode != 0 or line is None:
+        raise ConfigurationError("wrk_failed", f"wrk ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
+    return read_findings(line)
+
+
+def read_findings(line: str) -> Findings:
+    """The JSON line that `rotate.lua` prints."""
+    seen = json.loads(line)
+    errors = sum(seen[name] for name in ("bad_status", "connect", "read", "write", "timeout"))
+    return Findings(
+        answered=seen["answered"],
+        duration_s=seen["duration_s"],
+        p50_ms=seen["p50_ms"],
+        p95_ms=seen["p95_ms"],
+        p99_ms=seen["p99_ms"],
+        errors=errors,
+    )
