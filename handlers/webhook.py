@@ -59,13 +59,16 @@ class WebhookService:
             return _problem(415, "unsupported_encoding", "send the body without Content-Encoding")
         if request.mimetype not in CONTENT_TYPES:
             return _problem(415, "unsupported_content_type", f"send one of: {', '.join(sorted(CONTENT_TYPES))}")
-        request.max_content_length = MAX_BODY_BYTES
+        # One byte more than allowed: at its limit werkzeug ends a chunked body without a word.
+        request.max_content_length = MAX_BODY_BYTES + 1
         try:
             body = request.get_data(cache=False)
         except RequestEntityTooLarge:
-            return _problem(413, "body_too_large", f"at most {MAX_BODY_BYTES} bytes")
+            return _too_large()
         except ClientDisconnected:
             return _problem(400, "body_incomplete", "the body ended early")
+        if len(body) > MAX_BODY_BYTES:
+            return _too_large()
         post = Post(
             content_type=request.mimetype,
             body=body,
@@ -84,6 +87,10 @@ def _only(method: str, request: Request, view: Callable[[], Response]) -> Respon
     answer = _problem(405, "method_not_allowed", f"only {method} here")
     answer.headers["Allow"] = method
     return answer
+
+
+def _too_large() -> Response:
+    return _problem(413, "body_too_large", f"at most {MAX_BODY_BYTES} bytes")
 
 
 def _traceparent(request: Request) -> str:

@@ -20,6 +20,7 @@ from schemas.tenant import (
     HubSpotConfig,
     RecordingConfig,
     SalesforceConfig,
+    TENANT_ID_PATTERN,
     Tenant,
     TenantConfig,
 )
@@ -83,12 +84,12 @@ def read_document(text: str, *, source: str, tenant_id: str | None = None, name:
     if top["tenant_id"] is None:
         del top["tenant_id"], top["name"]
 
-    config, new_secrets, mistakes = _take_secret(config, f"{top.get('tenant_id')}-webhook-secret")
+    config, new_secrets, mistakes = _take_secret(config, _secret_name(top.get("tenant_id")))
     mistakes += _model_mistakes(config)
     try:
         tenant = Tenant.model_validate({**top, "config": config})
     except ValidationError as error:
-        mistakes += [_line(item, config) for item in error.errors(include_input=False, include_url=False)]
+        mistakes += _lines(error, config)
     if mistakes:
         raise _mistakes(source, sorted(set(mistakes)))
     return TenantDocument(tenant, new_secrets)
@@ -111,6 +112,12 @@ def _load(text: str, source: str) -> dict[str, Any]:
     if repeated:
         raise _mistakes(source, [f"{key}: given twice in one object; keep one" for key in repeated])
     return document
+
+
+def _secret_name(tenant_id: Any) -> str:
+    """`<tenant id>-webhook-secret`; an id that is a mistake itself must not cause a second one here."""
+    sound = isinstance(tenant_id, str) and TENANT_ID_PATTERN.match(tenant_id)
+    return f"{tenant_id if sound else 'tenant'}-webhook-secret"
 
 
 def _take_secret(config: dict[str, Any], secret_name: str) -> tuple[dict[str, Any], dict[str, str], list[str]]:
@@ -144,9 +151,18 @@ def _model_mistakes(config: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _line(item: Any, config: Mapping[str, Any]) -> str:
-    """One pydantic error in the words of the file's author."""
-    path = _path(item["loc"], config)
+def _lines(error: ValidationError, config: Mapping[str, Any]) -> list[str]:
+    """Pydantic's errors in the words of the file's author."""
+    items = error.errors(include_input=False, include_url=False)
+    places = [item["loc"] for item in items]
+    # A list whose only entry is wrong is reported as too short as well.
+    own = [item for item in items if not any(place[:-1] == item["loc"] for place in places)]
+    return [_line(item, _path(item["loc"], config)) for item in own]
+
+
+def _line(item: Any, path: str) -> str:
+    if item["type"] == "value_error":  # our own validators say what is wanted
+        return f"{path}: {str(item['msg']).removeprefix('Value error, ')}"
     return f"{path}: {_what(item, path)}; {_advice(item, path)}"
 
 
@@ -172,7 +188,9 @@ def _what(item: Any, path: str) -> str:
     if kind in {"greater_than_equal", "less_than_equal"}:
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return f"must be {bound}"
-    message = str(item["msg"]).removeprefix("Value error, ")
+    if kind == "too_short":
+        return "must not be empty"
+    message = str(item["msg"])
     return message[:1].lower() + message[1:]
 
 

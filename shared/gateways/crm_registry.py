@@ -12,8 +12,6 @@ from schemas.tenant import Tenant
 from shared.errors import TenantBlocked
 from shared.ports import Clock, CrmGateway, Secrets
 
-HUBSPOT_URL = "https://api.hubapi.com"
-
 _MAX_GATEWAYS = 1000
 _GATEWAY_TTL_S = 3600
 
@@ -26,7 +24,7 @@ class CrmRegistry:
     ) -> None:
         self._secrets = secrets
         self._clock = clock
-        self._hubspot_url = local_hubspot_url or HUBSPOT_URL
+        self._local_hubspot_url = local_hubspot_url
         self._local_salesforce_url = local_salesforce_url
         self._builders: dict[Provider, Callable[[Tenant], CrmGateway]] = {
             "hubspot": self._hubspot,
@@ -48,12 +46,13 @@ class CrmRegistry:
     def _hubspot(self, tenant: Tenant) -> CrmGateway:
         from shared.gateways.http import json_client
         from shared.gateways.hubspot import HubSpotGateway
+        from shared.gateways.hubspot_api import BASE_URL
 
         config = tenant.config.crm_config.hubspot
         if config is None:
             raise _not_configured("hubspot")
         return HubSpotGateway(
-            json_client(self._hubspot_url),
+            json_client(self._local_hubspot_url or BASE_URL),
             secrets=self._secrets,
             token_secret=config.token_secret,
             clock=self._clock,

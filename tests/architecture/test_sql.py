@@ -75,12 +75,13 @@ _EXECUTES = {"execute_sql", "execute_update", "execute_partitioned_dml", "partit
 def sql_outside(source: str) -> list[str]:
     """What in a module is SQL of our tables, SQL text handed to the client, or a read of a whole table."""
     tree = ast.parse(source)
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     found = [
         f"line {node.lineno}: SQL text"
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
-        and id(node) not in _docstrings(tree)
+        and id(node) not in docstrings
         and _OUR_SQL.search(node.value)
     ]
     for node in ast.walk(tree):
@@ -92,11 +93,6 @@ def sql_outside(source: str) -> list[str]:
         if called == "KeySet" and any(keyword.arg == "all_" for keyword in node.keywords):
             found.append(f"line {node.lineno}: a read of all keys crosses tenants")
     return found
-
-
-def _docstrings(tree: ast.Module) -> set[int]:
-    """Strings that stand alone are documentation."""
-    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
 
 
 def _is_sql_text(node: ast.expr) -> bool:
