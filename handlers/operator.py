@@ -1,4 +1,4 @@
-"""Service `operator`: what the receiver asks about its neighbours. Reached only with an identity token."""
+"""Service `operator`: the neighbours' health for the receiver, the sweep for Cloud Scheduler; identity token only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import structlog
 from flask import Request, Response
 
-from shared.errors import TransientFailure
+from shared.errors import PipelineError, TransientFailure
 from shared.gateways.push_tokens import PushRejected, PushVerifier
+from shared.sweeper import SweepReport
 
 log = structlog.get_logger()
 
@@ -26,6 +27,7 @@ class OperatorService:
 
     verifier: PushVerifier
     probes: Mapping[str, Probe]
+    sweep: Callable[[], SweepReport]
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=8))
 
     def __call__(self, request: Request) -> Response:
@@ -40,7 +42,18 @@ class OperatorService:
             return Response("try again", 503, content_type="text/plain")
         if request.path == "/internal/neighbours" and request.method == "GET":
             return Response(json.dumps(self._look_around()), 200, content_type="application/json")
+        if request.path == "/internal/sweep" and request.method == "POST":
+            return self._sweep()
         return Response("not found", 404, content_type="text/plain")
+
+    def _sweep(self) -> Response:
+        """One bounded sweep; 503 when it could not begin, so that Cloud Scheduler tries again."""
+        try:
+            report = self.sweep()
+        except PipelineError as error:
+            log.error("sweep_failed", code=error.code, detail=error.detail)
+            return Response("try again", 503, content_type="text/plain")
+        return Response(json.dumps(report.document()), 200, content_type="application/json")
 
     def _look_around(self) -> dict[str, str]:
         """Every probe at once under one short deadline: the receiver waits for the answer only a little longer."""

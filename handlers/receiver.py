@@ -29,6 +29,7 @@ from schemas.webhooks import (
     subject_id,
 )
 from shared.errors import PipelineError, TenantBlocked, TransientFailure
+from shared.inbox import Inbox
 from shared.names import first_request_id, side_request_id
 from shared.ports import Clock, Publisher, Secrets, TenantDirectory
 
@@ -78,6 +79,7 @@ class Receiver:
     tenants: TenantDirectory
     secrets: Secrets
     publisher: Publisher
+    inbox: Inbox
     now: Clock
 
     def receive(self, post: Post, *, traceparent: str) -> Reply:
@@ -151,18 +153,31 @@ class Receiver:
         digest = hashlib.sha256(post.body).hexdigest()
         event = self._event(payload, tenant, kind="unknown" if problem else kind, digest=digest)
         attributes = {**event.attributes(), "kind": event.kind, "traceparent": traceparent}
-        self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
+        is_published = self._keep(event, attributes)
         with structlog.contextvars.bound_contextvars(
             tenant_id=event.tenant_id, call_id=event.call_id, request_id=event.request_id
         ):
             if problem:
                 log.warning("webhook_parked", problem=problem)
                 return _error(422, "wrong_shape", f"{problem}; the body was kept, unprocessed", event.request_id)
-            log.info("webhook_accepted", kind=event.kind)
+            log.info("webhook_accepted", kind=event.kind, published=is_published)
         return Reply(
             202,
             {"status": "accepted", "kind": event.kind, "call_id": event.call_id, "request_id": event.request_id},
         )
+
+    def _keep(self, event: CallReceived, attributes: Mapping[str, str]) -> bool:
+        """Durable one way or the other: in Pub/Sub, or in the inbox that the sweeper empties (False).
+
+        Raises `TransientFailure` when neither took it.
+        """
+        try:
+            self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
+        except TransientFailure as error:
+            name = self.inbox.keep(event, attributes)
+            log.error("webhook_kept_in_inbox", code=error.code, object_name=name)
+            return False
+        return True
 
     def _event(self, payload: dict[str, Any], tenant: Tenant, *, kind: WebhookKind, digest: str) -> CallReceived:
         subject = subject_id(payload, body_digest=digest)

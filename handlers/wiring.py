@@ -21,6 +21,7 @@ from shared.settings import Settings
 if TYPE_CHECKING:
     from google.cloud.spanner_v1.database import Database
 
+    from shared.circuits import Breaker
     from shared.claims import Admission
     from shared.desk import Desk
     from shared.gateways.calls import SpannerCalls
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from shared.gateways.tenants import SpannerTenantDirectory
     from shared.runner import Runner, StageSpec
     from shared.stage import Completed, StageContext
+    from shared.sweeper import Sweeper
 
 View = Callable[[Request], Response]
 
@@ -62,11 +64,16 @@ def _webhook(settings: Settings) -> View:
     from handlers.receiver import Receiver
     from handlers.webhook import WebhookService
     from shared.gateways.operator_client import OperatorClient
+    from shared.inbox import Inbox
 
-    publisher = publisher_of(settings)
+    publisher = publisher_of(settings, timeout_s=settings.receiver_publish_timeout_s)
     operator = OperatorClient(settings.operator_url, with_identity=not settings.is_local)
     receiver = Receiver(
-        tenants=tenant_directory(settings, role="webhook"), secrets=secrets(settings), publisher=publisher, now=now
+        tenants=tenant_directory(settings, role="webhook"),
+        secrets=secrets(settings),
+        publisher=publisher,
+        inbox=Inbox(objects(settings)),
+        now=now,
     )
     health = HealthPage(
         can_publish=lambda: publisher.check(CallReceived.topic, timeout_s=2.0),
@@ -80,7 +87,11 @@ def _operator(settings: Settings) -> View:
     from handlers.operator import OperatorService
     from shared.gateways.probes import neighbour_probes
 
-    return OperatorService(verifier=push_verifier(settings), probes=neighbour_probes(settings, database(settings)))
+    return OperatorService(
+        verifier=push_verifier(settings),
+        probes=neighbour_probes(settings, database(settings, role="operator")),
+        sweep=sweeper(settings, role="operator").sweep,
+    )
 
 
 def _dead_letter(settings: Settings) -> View:
@@ -92,8 +103,11 @@ def _dead_letter(settings: Settings) -> View:
 
 def _stage_service(name: str, settings: Settings) -> View:
     from handlers.push import PushService, StageTaker
+    from shared.shutdown import give_back_on_sigterm
 
-    taker = StageTaker(runner=runner_of(name, settings), audio_bucket=settings.bucket)
+    runner = runner_of(name, settings)
+    give_back_on_sigterm(runner.give_back_claims)
+    taker = StageTaker(runner=runner, audio_bucket=settings.bucket)
     return PushService(verifier=push_verifier(settings), take=taker)
 
 
@@ -132,14 +146,16 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
 def _download(settings: Settings, service: Service) -> StageSpec:
     from shared.gateways.call_merger import SpannerCallMerger
     from shared.gateways.recordings import CallRailRecordings
+    from shared.guarded import GuardedRecordings
     from shared.runner import StageSpec
     from stages.download import intake
     from stages.download import stage as download
 
+    recordings = CallRailRecordings(
+        secrets(settings), max_bytes=settings.recording_max_bytes, local_base_url=settings.stand_ins.callrail_url
+    )
     deps = download.DownloadDeps(
-        recordings=CallRailRecordings(
-            secrets(settings), max_bytes=settings.recording_max_bytes, local_base_url=settings.stand_ins.callrail_url
-        ),
+        recordings=GuardedRecordings(recordings, breaker(settings, role="download")),
         objects=objects(settings),
     )
     side_deps = intake.IntakeDeps(merger=SpannerCallMerger(database(settings, role="download")))
@@ -214,17 +230,18 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
 
 def _crm_sync(settings: Settings, service: Service) -> StageSpec:
     from shared.gateways.crm_registry import CrmRegistry
+    from shared.guarded import GuardedCrms
     from shared.runner import StageSpec
     from stages.crm_sync import stage as crm_sync
 
+    registry = CrmRegistry(
+        secrets(settings),
+        clock=now,
+        local_hubspot_url=settings.stand_ins.hubspot_url,
+        local_salesforce_url=settings.stand_ins.salesforce_url,
+    )
     deps = crm_sync.CrmSyncDeps(
-        crms=CrmRegistry(
-            secrets(settings),
-            clock=now,
-            local_hubspot_url=settings.stand_ins.hubspot_url,
-            local_salesforce_url=settings.stand_ins.salesforce_url,
-        ),
-        calls=calls(settings, role="crm_sync"),
+        crms=GuardedCrms(registry, breaker(settings, role="crm_sync")), calls=calls(settings, role="crm_sync")
     )
     return StageSpec(
         name="crm_sync",
@@ -255,13 +272,14 @@ def spanner_database(settings: Settings) -> Database:
 
 
 @cache
-def publisher_of(settings: Settings) -> PubSubPublisher:
+def publisher_of(settings: Settings, *, timeout_s: float | None = None) -> PubSubPublisher:
+    """Publishes and waits for the confirmation, at most `timeout_s` seconds."""
     from shared.gateways.publisher import PubSubPublisher
 
     return PubSubPublisher(
         project_id=settings.project_id,
         topic_prefix=settings.topic_prefix,
-        timeout_s=settings.publish_timeout_s,
+        timeout_s=timeout_s or settings.publish_timeout_s,
         window_ms=settings.publish_window_ms,
     )
 
@@ -311,6 +329,34 @@ def tenant_store(settings: Settings) -> TenantStore:
     from shared.gateways.tenant_store import TenantStore
 
     return TenantStore(database(settings))
+
+
+def breaker(settings: Settings, *, role: str | None = None) -> Breaker:
+    """The circuits of tenants' vendors, as one service sees them."""
+    from shared.circuits import Breaker
+    from shared.gateways.circuit_store import SpannerCircuits
+
+    probe_every = timedelta(seconds=settings.circuit_probe_s)
+    # What is known of a circuit must not outlive its probing: a mended vendor would look broken for longer.
+    return Breaker(
+        SpannerCircuits(database(settings, role=role)), now, probe_every, look_s=min(10.0, settings.circuit_probe_s)
+    )
+
+
+def sweeper(settings: Settings, *, role: str | None = None) -> Sweeper:
+    """Pushes on what does not move."""
+    from shared.gateways.sweep_store import SpannerSweepStore
+    from shared.inbox import Inbox
+    from shared.sweeper import Sweeper
+
+    return Sweeper(
+        store=SpannerSweepStore(database(settings, role=role)),
+        publisher=publisher_of(settings),
+        inbox=Inbox(objects(settings)),
+        now=now,
+        stale_after=timedelta(seconds=settings.sweep_stale_s),
+        again_after=timedelta(seconds=settings.sweep_again_s),
+    )
 
 
 def desk(settings: Settings, *, role: str | None = None) -> Desk:

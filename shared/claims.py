@@ -83,13 +83,16 @@ class Verdict(StrEnum):
 
 
 def decide(run: StageRun, *, our_token: str, now: datetime, is_continuation: bool) -> Verdict:
-    """Judge a delivery against the row. `is_continuation` marks the outside job's own event, which wakes a wait."""
+    """Judge a delivery against the row.
+
+    `is_continuation` marks the outside job's own event and the sweeper's: both wake what sleeps.
+    """
     if run.claim_token == our_token:
         return Verdict.OURS
     match run.state:
         case "done":
             return Verdict.REPEAT_NEXT_EVENT
-        case "failed" | "blocked":
+        case "failed":
             return Verdict.REPEAT_DEAD_LETTER
         case "retrying":
             return Verdict.TAKE_OVER
@@ -97,7 +100,7 @@ def decide(run: StageRun, *, our_token: str, now: datetime, is_continuation: boo
             return Verdict.TAKE_OVER if run.lease_until <= now else Verdict.BUSY
         case "waiting":
             return Verdict.TAKE_OVER if is_continuation else Verdict.SLEEPS
-        case "deferred":
+        case "deferred" | "blocked":
             is_due = run.due_at is None or run.due_at <= now
             return Verdict.TAKE_OVER if is_due or is_continuation else Verdict.SLEEPS
 
@@ -112,10 +115,16 @@ class Sleep:
     error_code: str = ""
     error_detail: str = ""
     error_fix: str = ""
+    vendor: str = ""
 
 
 class ClaimLost(Exception):
     """Another worker took this run over while we worked: nothing of ours was written."""
+
+
+def attempt_after(run: StageRun) -> int:
+    """The attempt that a takeover begins: a planned sleep is no failed attempt, everything else is one more."""
+    return run.attempt if run.state in {"waiting", "deferred", "blocked"} else run.attempt + 1
 
 
 class RunStore(Protocol):

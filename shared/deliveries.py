@@ -30,6 +30,14 @@ class Delivery:
         return self.attributes.get("traceparent", "")
 
 
+SWEPT_ATTRIBUTE = "swept"
+
+
+def is_swept(delivery: Delivery) -> bool:
+    """Whether the sweeper sent this: such a message wakes a run that sleeps."""
+    return delivery.attributes.get(SWEPT_ATTRIBUTE) == "true"
+
+
 def decode_event(delivery: Delivery) -> Event:
     """The event in a delivery, its attributes in agreement. Raises as `parse_event` does."""
     event = parse_event(delivery.data)

@@ -30,7 +30,18 @@ class PermanentFailure(PipelineError):
 
 
 class TenantBlocked(PipelineError):
-    """Credentials or settings of this tenant need a person; `fix` says what to change."""
+    """Credentials or settings of this tenant need a person; `fix` says what to change.
+
+    No fault of ours, so no dead letter: the run waits in the blocked lane and goes on by itself once it is mended.
+    `vendor` names whose refusal it was; `retry_at` is when to look again, None for the runner's own pace.
+    """
+
+    def __init__(
+        self, code: str, detail: str, *, fix: str = "", vendor: str = "", retry_at: datetime | None = None
+    ) -> None:
+        super().__init__(code, detail, fix=fix)
+        self.vendor = vendor
+        self.retry_at = retry_at
 
 
 class TransientFailure(PipelineError):
@@ -51,9 +62,10 @@ class NotReady(PipelineError):
 class Deferred(PipelineError):
     """Wait longer than a back-off: the row keeps the event until `until`, the message is acknowledged."""
 
-    def __init__(self, code: str, detail: str, *, until: datetime, fix: str = "") -> None:
+    def __init__(self, code: str, detail: str, *, until: datetime, fix: str = "", vendor: str = "") -> None:
         super().__init__(code, detail, fix=fix)
         self.until = until
+        self.vendor = vendor
 
 
 class Waiting(Exception):

@@ -119,6 +119,10 @@ class ObjectStore(Protocol):
         """The whole object. Raises `NotReady` when missing, `PermanentFailure` when larger than `max_bytes`."""
         ...
 
+    def delete(self, name: str) -> None:
+        """Remove the object; one that is gone already is fine."""
+        ...
+
     def list_names(self, prefix: str) -> list[str]:
         """Names under `prefix`, sorted, at most 1,000."""
         ...
@@ -235,7 +239,8 @@ class LanguageModel(Protocol):
 class CrmGateway(Protocol):
     """One tenant's connection to one CRM."""
 
-    provider: Provider
+    @property
+    def provider(self) -> Provider: ...
 
     def sync_call(self, call: CrmCall) -> CrmRecord:
         """Find or create the caller's person, upsert the call by our call id, associate the two.

@@ -7,10 +7,12 @@ which finds the row and goes on from where it stands.
 from __future__ import annotations
 
 import hashlib
+import threading
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
@@ -18,10 +20,21 @@ import structlog
 
 from schemas.events import Event, TranscriptionOutput
 from schemas.tenant import Tenant
-from shared.claims import Admission, ClaimLost, NewRun, RunKey, RunStore, Sleep, StageRun, Verdict, decide
+from shared.claims import (
+    Admission,
+    ClaimLost,
+    NewRun,
+    RunKey,
+    RunStore,
+    Sleep,
+    StageRun,
+    Verdict,
+    attempt_after,
+    decide,
+)
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.dead_letters import GivenUp, dead_letter_attributes
-from shared.deliveries import Delivery, parse_event
+from shared.deliveries import Delivery, is_swept, parse_event
 from shared.errors import (
     AlreadyThere,
     Deferred,
@@ -64,8 +77,37 @@ class Answer:
     retry_after_s: float | None = None
 
 
+BLOCKED_PAUSE = timedelta(minutes=5)
+"""How long a blocked run sleeps before the sweeper tries it again, where nobody knows better."""
+
+LONGEST_BACKOFF_S = 60.0
+"""A vendor that asks for a longer pause gets it by deferral, not by redeliveries."""
+
 ACKNOWLEDGED = Answer(204)
 AGAIN = Answer(503)
+
+
+class ActiveClaims:
+    """The claims this process holds now, so that they can be given back at a shutdown."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, RunKey] = {}
+
+    @contextmanager
+    def held(self, run: StageRun) -> Iterator[None]:
+        """The claim is held inside the block."""
+        with self._lock:
+            self._held[run.claim_token] = run.key
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.pop(run.claim_token, None)
+
+    def all(self) -> list[tuple[str, RunKey]]:
+        with self._lock:
+            return list(self._held.items())
 
 
 @dataclass(frozen=True)
@@ -79,6 +121,7 @@ class Runner:
     now: Clock
     worker: str
     """Names this process in the row, for the operator who looks at a stuck claim."""
+    claims: ActiveClaims = field(default_factory=ActiveClaims)
 
     def handle(self, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
         """Take one delivery to an answer; never raises."""
@@ -93,7 +136,7 @@ class Runner:
                 return AGAIN
             except InvalidEvent as error:
                 return self.give_up(delivery, GivenUp.because(error, stage=key.stage, attempts=1))
-            except (TransientFailure, NotReady) as error:
+            except PipelineError as error:
                 # The database or Pub/Sub did not answer: nothing was recorded, so the message must come again.
                 log.warning("delivery_put_back", code=error.code, detail=error.detail)
                 return AGAIN
@@ -110,6 +153,18 @@ class Runner:
             return AGAIN
         log.error("dead_letter", reason=given_up.reason, detail=given_up.detail, attempts=given_up.attempts)
         return ACKNOWLEDGED
+
+    def give_back_claims(self) -> int:
+        """Put every run in hand to sleep as `retrying`: the redelivery takes it over at once. Returns how many."""
+        given_back = 0
+        for token, key in self.claims.all():
+            stopping = Sleep("retrying", error_code="worker_stopped", error_detail="the worker was shut down")
+            try:
+                self.store.sleep(key, token, stopping)
+                given_back += 1
+            except (ClaimLost, PipelineError):
+                log.warning("claim_not_given_back", request_id=key.request_id, stage=key.stage)
+        return given_back
 
     # -- claim -------------------------------------------------------------------------------------
 
@@ -149,7 +204,7 @@ class Runner:
         our_token: str,
     ) -> Answer:
         run = self.store.read(key)
-        is_continuation = isinstance(event, TranscriptionOutput)
+        is_continuation = isinstance(event, TranscriptionOutput) or is_swept(delivery)
         if run is None:
             raise NotReady("run_not_recorded", "the request's row is not there yet")
         verdict = decide(run, our_token=our_token, now=self.now(), is_continuation=is_continuation)
@@ -172,9 +227,7 @@ class Runner:
         token = str(uuid4())
         lease_until = self.now() + self.stage.lease
         self.store.take_over(run, claim_token=token, worker=self.worker, lease_until=lease_until)
-        # Waking a wait is the same attempt going on; anything else is one more.
-        attempt = run.attempt if run.state == "waiting" else run.attempt + 1
-        return _claimed(run, token, attempt)
+        return replace(run, state="running", claim_token=token, attempt=attempt_after(run))
 
     def _give_up_again(self, run: StageRun, delivery: Delivery) -> Answer:
         if _is_notification(delivery):
@@ -187,7 +240,10 @@ class Runner:
     # -- run, record, publish ----------------------------------------------------------------------
 
     def _attempt(self, run: StageRun, delivery: Delivery, event: Event | TranscriptionOutput, tenant: Tenant) -> Answer:
-        with structlog.contextvars.bound_contextvars(call_id=run.call_id, attempt=run.attempt):
+        with (
+            structlog.contextvars.bound_contextvars(call_id=run.call_id, attempt=run.attempt),
+            self.claims.held(run),
+        ):
             try:
                 completed = self._run_stage(run, event, tenant)
             except Waiting as waiting:
@@ -214,7 +270,7 @@ class Runner:
             raise TenantBlocked(
                 "tenant_suspended",
                 "the tenant is not active",
-                fix="pipeline tenant resume TENANT, then replay its dead letters",
+                fix="pipeline tenant resume TENANT; its calls then go on by themselves",
             )
         stage = self.stage
         function = stage.resume if isinstance(event, TranscriptionOutput) and stage.resume else stage.run
@@ -265,20 +321,30 @@ class Runner:
         """One row of the error table: write how the run stands, then answer."""
         sleep = partial(Sleep, error_code=error.code, error_detail=error.detail, error_fix=error.fix)
         match error:
+            case TransientFailure(retry_after_s=float(pause_s)) if pause_s > LONGEST_BACKOFF_S:
+                return self._defer(run, sleep, until=self.now() + timedelta(seconds=pause_s))
             case TransientFailure() | NotReady():
                 self.store.sleep(run.key, run.claim_token, sleep("retrying"))
                 log.warning("stage_retrying", code=error.code, detail=error.detail)
                 hint = error.retry_after_s if isinstance(error, TransientFailure) else None
                 return Answer(503, retry_after_s=hint)
             case Deferred():
-                self.store.sleep(run.key, run.claim_token, sleep("deferred", due_at=error.until))
-                log.warning("stage_deferred", code=error.code, detail=error.detail, until=error.until.isoformat())
-                return ACKNOWLEDGED
+                return self._defer(run, partial(sleep, vendor=error.vendor), until=error.until)
             case TenantBlocked():
-                self.store.sleep(run.key, run.claim_token, sleep("blocked"))
+                due_at = error.retry_at or self.now() + BLOCKED_PAUSE
+                self.store.sleep(run.key, run.claim_token, sleep("blocked", due_at=due_at, vendor=error.vendor))
+                log.warning("stage_blocked", code=error.code, detail=error.detail, fix=error.fix, vendor=error.vendor)
+                return ACKNOWLEDGED
             case _:
                 self.store.sleep(run.key, run.claim_token, sleep("failed"))
         return self.give_up(_original(run, delivery), GivenUp.because(error, stage=run.key.stage, attempts=run.attempt))
+
+    def _defer(self, run: StageRun, sleep: Callable[..., Sleep], *, until: datetime) -> Answer:
+        """A wait longer than a back-off: no attempt burned, no delivery of other tenants slowed."""
+        row = sleep("deferred", due_at=until)
+        self.store.sleep(run.key, run.claim_token, row)
+        log.warning("stage_deferred", code=row.error_code, detail=row.error_detail, until=until.isoformat())
+        return ACKNOWLEDGED
 
     def _stop_on_bug(self, run: StageRun, error: Exception) -> Answer:
         """A bug: the traceback goes to the log once, its digest into the row so that equal faults group."""
@@ -306,10 +372,6 @@ def _fresh(claim: NewRun) -> StageRun:
         lease_until=claim.lease_until,
         event=claim.event,
     )
-
-
-def _claimed(run: StageRun, token: str, attempt: int) -> StageRun:
-    return replace(run, state="running", claim_token=token, attempt=attempt)
 
 
 def _stored_event(stored: str) -> Event:

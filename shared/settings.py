@@ -58,6 +58,14 @@ class Settings(BaseSettings):
     analysis_model: str = "gemini-3.5-flash-lite"
 
     publish_timeout_s: float = Field(default=8.0, gt=0, le=60)
+    receiver_publish_timeout_s: float = Field(default=1.5, gt=0, le=60)
+    """After this the receiver writes the webhook to the inbox instead; the sender has its answer within 2 s or so."""
+    circuit_probe_s: float = Field(default=300.0, gt=0)
+    """How often a vendor that refuses a tenant is tried again."""
+    sweep_stale_s: float = Field(default=1500.0, gt=0)
+    """A run without any progress for so long is sent again (longer than Pub/Sub's longest back-offs)."""
+    sweep_again_s: float = Field(default=300.0, gt=0)
+    """When a run that was sent again, and did not move, is sent once more."""
     publish_window_ms: float = Field(default=2.0, ge=0, le=1000)
     """How long the publisher gathers messages for one request; a sender that waits sees it as latency."""
     tenant_cache_ttl_s: float = Field(default=60.0, gt=0)

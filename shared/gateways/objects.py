@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,13 @@ class GcsObjectStore:
         if len(data) > max_bytes:
             raise PermanentFailure("object_too_large", f"{name} has more than {max_bytes} bytes")
         return data
+
+    def delete(self, name: str) -> None:
+        """Remove the object; one that is gone already is fine."""
+        from google.api_core.exceptions import NotFound
+
+        with _translated("delete", name), contextlib.suppress(NotFound):
+            self._client.bucket(self.bucket).blob(name).delete(**self._limits)
 
     def list_names(self, prefix: str) -> list[str]:
         """Names under `prefix`, sorted, at most 1,000."""

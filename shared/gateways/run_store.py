@@ -14,7 +14,7 @@ from typing import Any
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from schemas.calls import CrmRecord
-from shared.claims import Admission, ClaimLost, NewRun, RunKey, Sleep, StageRun
+from shared.claims import Admission, ClaimLost, NewRun, RunKey, Sleep, StageRun, attempt_after
 from shared.gateways.database import OpenDatabase, read_rows, translated, update_rows
 from shared.gateways.queries import query
 from shared.stage import CallChanges, Completed
@@ -57,18 +57,19 @@ class SpannerRunStore:
         return _run_of(key, rows[0]) if rows else None
 
     def take_over(self, run: StageRun, *, claim_token: str, worker: str, lease_until: Any) -> None:
-        attempt = run.attempt if run.state == "waiting" else run.attempt + 1
+        also = [_request_state(run.key, "active")] if run.state == "blocked" else []
         self._conditional(
             run.key,
             "take_over",
             {
-                "attempt": (attempt, param_types.INT64),
+                "attempt": (attempt_after(run), param_types.INT64),
                 "claim_token": (claim_token, param_types.STRING),
                 "worker": (worker, param_types.STRING),
                 "lease_until": (lease_until, param_types.TIMESTAMP),
                 "expected_token": (run.claim_token, param_types.STRING),
                 "expected_state": (run.state, param_types.STRING),
             },
+            also=also,
         )
 
     def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
@@ -90,6 +91,7 @@ class SpannerRunStore:
             "error_code": (sleep.error_code[:_MAX_CODE], param_types.STRING),
             "error_detail": (sleep.error_detail[:_MAX_DETAIL], param_types.STRING),
             "error_fix": (sleep.error_fix[:_MAX_DETAIL], param_types.STRING),
+            "vendor": (sleep.vendor or None, param_types.STRING),
             "claim_token": (claim_token, param_types.STRING),
         }
         request_state = _REQUEST_OF_STATE.get(sleep.state)

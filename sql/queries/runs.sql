@@ -20,7 +20,7 @@ WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
 -- name: sleep
 UPDATE stage_runs
 SET state = @state, due_at = @due_at, checkpoint = COALESCE(@checkpoint, checkpoint),
-  error_code = @error_code, error_detail = @error_detail, error_fix = @error_fix,
+  error_code = @error_code, error_detail = @error_detail, error_fix = @error_fix, vendor = @vendor,
   updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
   AND claim_token = @claim_token AND state = 'running'

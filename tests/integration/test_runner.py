@@ -24,7 +24,7 @@ from shared.errors import (
 )
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
-from shared.runner import Runner, StageSpec
+from shared.runner import BLOCKED_PAUSE, Runner, StageSpec
 from shared.stage import CallChanges, Completed, StageContext, Usage
 from stages.download.intake import admit
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
@@ -220,19 +220,51 @@ def test_the_error_table(bench: Bench, error: Exception, status: int, state: str
     bench.behave = raising(error)
     assert bench.deliver() == status
     assert bench.run_row()["state"] == state
-    gives_up = isinstance(error, (TenantBlocked, PermanentFailure, InvalidEvent))
+    gives_up = isinstance(error, (PermanentFailure, InvalidEvent))
     assert bench.publisher.topics() == (["dead-letters"] if gives_up else [])
 
 
 def test_a_dead_letter_says_why_and_holds_the_event(bench: Bench) -> None:
-    bench.behave = raising(TenantBlocked("token_refused", "HubSpot said 401", fix="give a new token"))
+    bench.behave = raising(PermanentFailure("model_not_found", "no such model", fix="set another model"))
     bench.deliver()
     letter = bench.publisher.messages[0]
     assert parse_event(letter.data) == RECEIVED
-    assert letter.attributes["dl_reason"] == "token_refused"
-    assert letter.attributes["dl_fix"] == "give a new token"
+    assert letter.attributes["dl_reason"] == "model_not_found"
+    assert letter.attributes["dl_fix"] == "set another model"
     assert letter.attributes["dl_stage"] == "download"
+    assert bench.request_state() == "failed"
+
+
+def test_a_tenants_mistake_waits_in_the_blocked_lane_and_makes_no_dead_letter(bench: Bench) -> None:
+    bench.behave = raising(TenantBlocked("token_refused", "HubSpot said 401", fix="give a new token", vendor="hubspot"))
+    assert bench.deliver() == 204
+    assert bench.publisher.topics() == []
     assert bench.request_state() == "blocked"
+    assert bench.run_row()["due_at"] == NOON + BLOCKED_PAUSE
+    assert bench.deliver() == 204, "not due yet"
+    assert len(bench.contexts) == 1
+
+    bench.behave = lambda _context: Completed(next_event=STORED)
+    bench.clock.advance(BLOCKED_PAUSE.total_seconds())
+    assert bench.deliver() == 204
+    assert bench.contexts[-1].attempt == 1, "waiting for a person is no failed attempt"
+    assert bench.run_row()["state"] == "done"
+    assert bench.request_state() == "active"
+
+
+def test_a_vendors_long_pause_is_a_deferral_and_not_a_redelivery(bench: Bench) -> None:
+    bench.behave = raising(TransientFailure("throttled", "429", retry_after_s=600))
+    assert bench.deliver() == 204
+    assert bench.run_row()["state"] == "deferred"
+    assert bench.run_row()["due_at"] == NOON + timedelta(seconds=600)
+
+
+def test_a_swept_event_wakes_a_run_that_sleeps(bench: Bench) -> None:
+    bench.behave = raising(Deferred("crm_quota", "tomorrow", until=NOON + timedelta(hours=3)))
+    bench.deliver()
+    bench.behave = lambda _context: Completed(next_event=STORED)
+    assert bench.deliver(swept="true") == 204
+    assert bench.run_row()["state"] == "done"
 
 
 def test_a_redelivery_of_a_failed_stage_is_a_dead_letter_again_and_not_another_attempt(bench: Bench) -> None:
@@ -371,7 +403,8 @@ def test_a_suspended_tenants_call_is_blocked_with_what_to_do(bench: Bench) -> No
     held = Runner(runner.stage, runner.store, MemoryTenants((suspended,)), bench.publisher, bench.clock, worker="test")
     assert held.handle(delivery_of(RECEIVED), RECEIVED).status == 204
     assert bench.run_row()["state"] == "blocked"
-    assert "resume" in bench.publisher.messages[0].attributes["dl_fix"]
+    fix = bench.database.value("SELECT error_fix FROM stage_runs")
+    assert "resume" in fix
     assert bench.contexts == []
 
 

@@ -1,0 +1,76 @@
+"""What the sweeper reads and marks in Spanner."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from google.cloud.spanner_v1 import param_types
+
+from shared.gateways.database import OpenDatabase, read_rows, update_rows
+from shared.gateways.queries import query
+from shared.sweeper import OverdueRun, StuckRequest
+
+_TENANT = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
+_RUN = {"tenant_id": param_types.STRING, "request_id": param_types.STRING}
+_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for NULL in comparisons."""
+
+
+class SpannerSweepStore:
+    """Implements `shared.sweeper.SweepStore`."""
+
+    def __init__(self, open_database: OpenDatabase) -> None:
+        self._open = open_database
+
+    def tenants(self) -> list[tuple[str, bool]]:
+        rows = read_rows(self._open, query("sweep", "sweep_tenants"), {}, {}, what="list tenants")
+        return [(tenant_id, status == "active") for tenant_id, status in rows]
+
+    def overdue(self, tenant_id: str, *, now: datetime, stale_before: datetime, limit: int) -> list[OverdueRun]:
+        params = {"tenant_id": tenant_id, "now": now, "stale_before": stale_before, "row_limit": limit}
+        types = {**_TENANT, "now": param_types.TIMESTAMP, "stale_before": param_types.TIMESTAMP}
+        rows = read_rows(self._open, query("sweep", "overdue_runs"), params, types, what="find overdue runs")
+        return [OverdueRun(*row) for row in rows]
+
+    def blocked_by_suspension(self, tenant_id: str, *, limit: int) -> list[OverdueRun]:
+        params = {"tenant_id": tenant_id, "row_limit": limit}
+        statement = query("sweep", "blocked_by_suspension")
+        rows = read_rows(self._open, statement, params, _TENANT, what="find runs of a suspension")
+        return [OverdueRun(*row) for row in rows]
+
+    def postpone(self, tenant_id: str, run: OverdueRun, *, next_due: datetime) -> bool:
+        params: dict[str, Any] = {
+            "tenant_id": tenant_id,
+            "request_id": run.request_id,
+            "stage": run.stage,
+            "state": run.state,
+            "due_at": run.due_at,
+            "updated_at": run.updated_at,
+            "next_due": next_due,
+            "no_time": _NO_TIME,
+        }
+        types = {
+            **_RUN,
+            "stage": param_types.STRING,
+            "state": param_types.STRING,
+            **dict.fromkeys(("due_at", "updated_at", "next_due", "no_time"), param_types.TIMESTAMP),
+        }
+        statement = (query("sweep", "postpone_run"), params, types)
+        return update_rows(self._open, [statement], what="postpone run", tag="sweep")[0] == 1
+
+    def stuck(self, tenant_id: str, *, stale_before: datetime, limit: int) -> list[StuckRequest]:
+        params = {"tenant_id": tenant_id, "stale_before": stale_before, "row_limit": limit}
+        types = {**_TENANT, "stale_before": param_types.TIMESTAMP}
+        rows = read_rows(self._open, query("sweep", "stuck_requests"), params, types, what="find stuck requests")
+        return [StuckRequest(*row) for row in rows]
+
+    def touch(self, tenant_id: str, request: StuckRequest) -> bool:
+        params: dict[str, Any] = {
+            "tenant_id": tenant_id,
+            "request_id": request.request_id,
+            "updated_at": request.updated_at,
+        }
+        types = {**_RUN, "updated_at": param_types.TIMESTAMP}
+        statement = (query("sweep", "touch_request"), params, types)
+        return update_rows(self._open, [statement], what="touch request", tag="sweep")[0] == 1

@@ -1,0 +1,161 @@
+"""The sweeper: finds what does not move by itself and pushes it on.
+
+It only ever sends a stage's own event again; the claim decides what that does. So two sweeps at once, or a sweep
+during a redelivery, change nothing but a few extra messages. Work is bounded for each run; what is left over comes next
+time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from shared.deliveries import SWEPT_ATTRIBUTE, parse_event
+from shared.errors import PipelineError
+from shared.inbox import Inbox
+from shared.ports import Clock, Publisher
+
+log = structlog.get_logger()
+
+RUNS_PER_TENANT = 200
+RUNS_PER_SWEEP = 5_000
+STALE_AFTER = timedelta(minutes=25)
+"""Longer than two of Pub/Sub's longest back-offs (600 s): whoever is still retrying has written his row since."""
+SENT_AGAIN_AFTER = timedelta(minutes=5)
+"""When a run that was swept, and did not move, is swept again."""
+
+
+@dataclass(frozen=True)
+class OverdueRun:
+    """A run to be sent again. `state` and `updated_at` say which state of the row was seen."""
+
+    request_id: str
+    stage: str
+    state: str
+    event: str
+    due_at: datetime | None
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class StuckRequest:
+    """A request whose last stage is done and whose next one never began: its event was lost."""
+
+    request_id: str
+    stage: str
+    next_event: str
+    updated_at: datetime
+
+
+class SweepStore(Protocol):
+    """What the sweeper asks of the database, one tenant at a time."""
+
+    def tenants(self) -> list[tuple[str, bool]]:
+        """Every tenant's id and whether it is active."""
+        ...
+
+    def overdue(self, tenant_id: str, *, now: datetime, stale_before: datetime, limit: int) -> list[OverdueRun]: ...
+
+    def blocked_by_suspension(self, tenant_id: str, *, limit: int) -> list[OverdueRun]: ...
+
+    def postpone(self, tenant_id: str, run: OverdueRun, *, next_due: datetime) -> bool:
+        """Move the run's due time on if its row is still as seen; the one who succeeds sends it."""
+        ...
+
+    def stuck(self, tenant_id: str, *, stale_before: datetime, limit: int) -> list[StuckRequest]: ...
+
+    def touch(self, tenant_id: str, request: StuckRequest) -> bool:
+        """Note that the request was pushed if it is still as seen; the one who succeeds sends the event."""
+        ...
+
+
+@dataclass(frozen=True)
+class SweepReport:
+    """What one sweep did: how many of each kind, and how many tenants could not be looked at."""
+
+    actions: dict[str, int]
+    failed_tenants: int
+
+    def document(self) -> dict[str, object]:
+        """For the answer of `/internal/sweep` and `pipeline sweep --json`."""
+        return {"actions": self.actions, "failed_tenants": self.failed_tenants}
+
+
+@dataclass(frozen=True)
+class Sweeper:
+    """Everything it uses is passed in. `stale_after` and `again_after` are shorter in tests and drills."""
+
+    store: SweepStore
+    publisher: Publisher
+    inbox: Inbox
+    now: Clock
+    stale_after: timedelta = STALE_AFTER
+    again_after: timedelta = SENT_AGAIN_AFTER
+
+    def sweep(self) -> SweepReport:
+        """One bounded run. One tenant's trouble does not keep the others from being swept."""
+        actions: Counter[str] = Counter()
+        failed = 0
+        actions.update(self.inbox.drain(self.publisher))
+        for tenant_id, is_active in self.store.tenants():
+            if sum(actions.values()) >= RUNS_PER_SWEEP:
+                log.warning("sweep_cut_short", done=sum(actions.values()))
+                break
+            try:
+                actions.update(self._sweep_tenant(tenant_id, is_active=is_active))
+            except PipelineError as error:
+                failed += 1
+                log.warning("sweep_of_tenant_failed", tenant_id=tenant_id, code=error.code, detail=error.detail)
+        report = SweepReport(dict(sorted(actions.items())), failed)
+        log.info("swept", **report.document())
+        return report
+
+    def _sweep_tenant(self, tenant_id: str, *, is_active: bool) -> Counter[str]:
+        now = self.now()
+        stale_before = now - self.stale_after
+        actions: Counter[str] = Counter()
+        runs = self.store.overdue(tenant_id, now=now, stale_before=stale_before, limit=RUNS_PER_TENANT)
+        if is_active:
+            runs = [*self.store.blocked_by_suspension(tenant_id, limit=RUNS_PER_TENANT), *runs]
+        for run in {(run.request_id, run.stage): run for run in runs}.values():
+            actions.update(self._push_run(tenant_id, run))
+        for request in self.store.stuck(tenant_id, stale_before=stale_before, limit=RUNS_PER_TENANT):
+            actions.update(self._push_request(tenant_id, request))
+        return actions
+
+    def _push_run(self, tenant_id: str, run: OverdueRun) -> list[str]:
+        if not self.store.postpone(tenant_id, run, next_due=self.now() + self.again_after):
+            return []
+        self._send(run.event)
+        log.info("run_sent_again", tenant_id=tenant_id, request_id=run.request_id, stage=run.stage, was=run.state)
+        return [f"{run.state}_sent_again"]
+
+    def _push_request(self, tenant_id: str, request: StuckRequest) -> list[str]:
+        if not self.store.touch(tenant_id, request):
+            return []
+        self._send(request.next_event)
+        log.info("request_pushed_on", tenant_id=tenant_id, request_id=request.request_id, after=request.stage)
+        return ["request_pushed_on"]
+
+    def _send(self, stored_event: str) -> None:
+        event = parse_event(stored_event.encode())
+        self.publisher.publish(event.topic, stored_event.encode(), {**event.attributes(), SWEPT_ATTRIBUTE: "true"})
+
+
+def sweep_forever(
+    sweep: Callable[[], SweepReport],
+    *,
+    every_s: float,
+    wait: Callable[[float], bool],
+    report: Callable[[SweepReport], None],
+) -> None:
+    """Sweep until `wait` (an event's `wait`) says that it is time to stop."""
+    while True:
+        report(sweep())
+        if wait(every_s):
+            return

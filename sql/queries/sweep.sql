@@ -1,0 +1,45 @@
+-- name: overdue_runs
+SELECT request_id, stage, state, event, due_at, updated_at
+FROM stage_runs
+WHERE tenant_id = @tenant_id
+  AND (
+    (state IN ('waiting', 'deferred', 'blocked') AND due_at <= @now)
+    OR (state = 'running' AND lease_until <= @now AND (due_at IS NULL OR due_at <= @now))
+    OR (state = 'retrying' AND updated_at <= @stale_before AND (due_at IS NULL OR due_at <= @now))
+  )
+ORDER BY updated_at
+LIMIT @row_limit
+
+-- name: blocked_by_suspension
+SELECT request_id, stage, state, event, due_at, updated_at
+FROM stage_runs
+WHERE tenant_id = @tenant_id AND state = 'blocked' AND error_code = 'tenant_suspended'
+ORDER BY updated_at
+LIMIT @row_limit
+
+-- name: postpone_run
+UPDATE stage_runs
+SET due_at = @next_due
+WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
+  AND state = @state AND updated_at = @updated_at AND COALESCE(due_at, @no_time) = COALESCE(@due_at, @no_time)
+
+-- name: stuck_requests
+SELECT r.request_id, r.stage, s.next_event, r.updated_at
+FROM processing_requests AS r
+JOIN stage_runs AS s ON s.tenant_id = @tenant_id AND s.request_id = r.request_id AND s.stage = r.stage
+WHERE r.tenant_id = @tenant_id AND r.state = 'active' AND r.updated_at <= @stale_before
+  AND s.state = 'done' AND s.next_event IS NOT NULL
+ORDER BY r.updated_at
+LIMIT @row_limit
+
+-- name: touch_request
+UPDATE processing_requests
+SET updated_at = PENDING_COMMIT_TIMESTAMP()
+WHERE tenant_id = @tenant_id AND request_id = @request_id AND state = 'active' AND updated_at = @updated_at
+
+-- name: sweep_tenants
+-- across tenants: the sweeper visits every tenant in turn
+SELECT tenant_id, status
+FROM tenants
+WHERE status != 'system'
+ORDER BY tenant_id
