@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.tenant import (
+    TENANT_ID_PATTERN,
     AiConfig,
     CrmConfig,
     HubSpotConfig,
     RecordingConfig,
     SalesforceConfig,
-    TENANT_ID_PATTERN,
     Tenant,
     TenantConfig,
 )
