@@ -47,7 +47,7 @@ def send(
     base_url = url or known["WEBHOOK_URL"]
     own_address = _own_address(event, known)
     key = secret or known["DEMO_WEBHOOK_SECRET"]
-    body = payload.read_bytes() if payload else _body_for(audio, known)
+    body = _bytes_of(payload) if payload else _body_for(audio, known)
     failed = False
     for _ in range(times):
         answer = post_webhook(base_url, body, key=key, own_address=own_address)
@@ -75,6 +75,15 @@ def _own_address(event: str | None, known: dict[str, str]) -> str:
             "no_token", "--event needs the tenant's own address", fix="set DEMO_WEBHOOK_TOKEN or use the local stack"
         )
     return f"{token}/{event}"
+
+
+def _bytes_of(payload: Path) -> bytes:
+    try:
+        return payload.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            "unreadable_payload", f"cannot read {payload}: {error.strerror}", fix="check --payload"
+        ) from error
 
 
 def _body_for(audio: Path | None, known: dict[str, str]) -> bytes:

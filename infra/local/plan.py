@@ -91,7 +91,7 @@ def make_plan(
     return Plan(
         services=(*_emulators(emulators, at=at, env=base), *_standins(at=at, env=base), *workers),
         external={name: at.url(name) for name in pipeline.services if name not in chosen},
-        endpoints={name: f"{at.url(name)}/" for name in pipeline.services},
+        endpoints={name: at.url(name) for name in pipeline.services},
         env=env,
         exports=_exports(pipeline, at),
         pubsub=at.host("pubsub"),
@@ -216,5 +216,5 @@ def _exports(pipeline: Pipeline, at: _Addresses) -> dict[str, str]:
         "OPERATOR_URL": at.url("operator"),
         **{f"{name.upper()}_URL": at.url(name) for name in HTTP_STANDINS},
         **{f"{name.upper()}_ADMIN_URL": at.admin_url(name) for name in GRPC_STANDINS},
-        **{f"{name.upper()}_PUSH_ENDPOINT": f"{at.url(name)}/" for name in pushed},
+        **{f"{name.upper()}_PUSH_ENDPOINT": at.url(name) for name in pushed},
     }

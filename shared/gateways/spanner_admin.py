@@ -69,7 +69,9 @@ def _create(create: Callable[[], Any]) -> None:
         return
 
 
-def apply_ddl(database: Database, statements: Sequence[str], *, on_progress: Callable[[int], None]) -> None:
+def apply_ddl(
+    database: Database, statements: Sequence[str], *, on_progress: Callable[[int], None], poll_s: float = _POLL_S
+) -> None:
     """Send statements as one schema update and wait for its end; `on_progress` hears how many are applied.
 
     Spanner applies a batch statement by statement, each atomically, and stops at the first that fails. One batch
@@ -85,7 +87,7 @@ def apply_ddl(database: Database, statements: Sequence[str], *, on_progress: Cal
         if (applied := _applied(operation)) > reported:
             reported = applied
             on_progress(applied)
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
     try:
         operation.result()
     except exceptions.GoogleAPIError as error:

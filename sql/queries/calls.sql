@@ -43,6 +43,4 @@ WHERE tenant_id = @tenant_id AND call_id = @call_id
 
 -- name: insert_details
 INSERT INTO call_records (tenant_id, call_id, details, started_at, created_at, updated_at)
-SELECT tenant_id, @call_id, @details, @started_at, PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP()
-FROM tenants
-WHERE tenant_id = @tenant_id
+VALUES (@tenant_id, @call_id, @details, @started_at, PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())

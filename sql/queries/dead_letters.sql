@@ -35,6 +35,4 @@ WHERE tenant_id = @tenant_id AND dead_letter_id = @dead_letter_id AND state = 'o
 
 -- name: write_audit
 INSERT INTO audit_log (tenant_id, audit_id, actor, action, target, detail, outcome, occurred_at)
-SELECT tenant_id, @audit_id, @actor, @action, @target, PARSE_JSON(@detail), @outcome, PENDING_COMMIT_TIMESTAMP()
-FROM tenants
-WHERE tenant_id = @tenant_id
+VALUES (@tenant_id, @audit_id, @actor, @action, @target, PARSE_JSON(@detail), @outcome, PENDING_COMMIT_TIMESTAMP())

@@ -7,32 +7,16 @@ condition under OR or NOT binds nothing. What this reader does not understand it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeAlias, Union
 
-Node: TypeAlias = Union[str, "list[Node]"]
-"""A token, or a list: what stood between parentheses."""
+from tests.architecture.sql_tree import Node, NotFiltered, is_query, split, tree, upper
 
-_TOKEN = re.compile(
-    r"""
-    (?P<skip>   --[^\n]* | \#[^\n]* | /\*.*?\*/ | @\{[^}]*\} | \s+ )
-  | (?P<string> [rRbB]{0,2}(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*") )
-  | (?P<word>   @?[A-Za-z_][\w]*(?:\.[A-Za-z_*][\w]*)* | `[^`]+` )
-  | (?P<other>  <= | >= | != | <> | \|\| | . )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 _CLAUSES = ("SELECT", "FROM", "WHERE", "GROUP", "HAVING", "QUALIFY", "WINDOW", "ORDER", "LIMIT", "FOR")
 _SET_OPERATORS = ("UNION", "INTERSECT", "EXCEPT")
 _JOIN_WORDS = ("INNER", "LEFT", "CROSS", "OUTER", "JOIN")
 _AFTER_SOURCE = (*_JOIN_WORDS, "ON", "USING", ",", "RIGHT", "FULL", "TABLESAMPLE")
-
-
-class NotFiltered(Exception):
-    """The statement may reach another tenant's rows, or this reader cannot tell."""
 
 
 @dataclass
@@ -51,54 +35,16 @@ class _Source:
 
 def check_statement(sql: str) -> None:
     """Raise `NotFiltered` unless every table of the statement is bound to `@tenant_id`."""
-    tree = _tree(sql)
-    while tree and tree[-1] == ";":
-        tree.pop()
-    if ";" in tree or not tree:
+    nodes = tree(sql)
+    while nodes and nodes[-1] == ";":
+        nodes.pop()
+    if ";" in nodes or not nodes:
         raise NotFiltered("one statement, please")
-    verb = _upper(tree[0])
+    verb = upper(nodes[0])
     readers = {"SELECT": _query, "WITH": _with, "UPDATE": _update, "DELETE": _delete, "INSERT": _insert}
     if verb not in readers:
         raise NotFiltered(f"cannot read a statement that begins with {verb}")
-    readers[verb](tree, frozenset(), frozenset())
-
-
-def _tree(sql: str) -> list[Node]:
-    stack: list[list[Node]] = [[]]
-    for match in _TOKEN.finditer(sql):
-        text = match.group()
-        if match.lastgroup == "skip":
-            continue
-        if text == "(":
-            stack.append([])
-        elif text == ")":
-            if len(stack) == 1:
-                raise NotFiltered("a bracket too many")
-            group = stack.pop()
-            stack[-1].append(group)
-        else:
-            stack[-1].append("''" if match.lastgroup == "string" else text.strip("`"))
-    if len(stack) != 1:
-        raise NotFiltered("a bracket is not closed")
-    return stack[0]
-
-
-def _upper(node: Node) -> str:
-    return node.upper() if isinstance(node, str) else "("
-
-
-def _split(nodes: Sequence[Node], *words: str) -> list[list[Node]]:
-    parts: list[list[Node]] = [[]]
-    for node in nodes:
-        if _upper(node) in words and isinstance(node, str):
-            parts.append([])
-        else:
-            parts[-1].append(node)
-    return parts
-
-
-def _is_query(node: Node) -> bool:
-    return isinstance(node, list) and bool(node) and _upper(node[0]) in {"SELECT", "WITH"}
+    readers[verb](nodes, frozenset(), frozenset())
 
 
 # --- queries ----------------------------------------------------------------------------------------
@@ -106,8 +52,8 @@ def _is_query(node: Node) -> bool:
 
 def _query(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str]) -> None:
     """A SELECT with its UNIONs. `outer`: bound aliases around it; `known`: names of checked WITH queries."""
-    for part in _split(nodes, *_SET_OPERATORS):
-        words = [node for node in part if _upper(node) not in {"ALL", "DISTINCT"}] if part is not nodes else part
+    for part in split(nodes, *_SET_OPERATORS):
+        words = [node for node in part if upper(node) not in {"ALL", "DISTINCT"}] if part is not nodes else part
         body = words[0] if len(words) == 1 and isinstance(words[0], list) else words
         _select(body, outer, known)
 
@@ -116,12 +62,12 @@ def _with(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str]) -
     index, names = 1, set(known)
     while True:
         name, as_, body = nodes[index : index + 3]
-        if _upper(as_) != "AS" or not isinstance(body, list) or not isinstance(name, str):
+        if upper(as_) != "AS" or not isinstance(body, list) or not isinstance(name, str):
             raise NotFiltered("cannot read this WITH")
         _query(body, outer, frozenset(names))
         names.add(name)
         index += 3
-        if _upper(nodes[index]) != ",":
+        if upper(nodes[index]) != ",":
             break
         index += 1
     _query(nodes[index:], outer, frozenset(names))
@@ -142,12 +88,12 @@ def _select(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str])
 
 
 def _clauses(nodes: Sequence[Node]) -> dict[str, list[Node]]:
-    if not nodes or _upper(nodes[0]) != "SELECT":
+    if not nodes or upper(nodes[0]) != "SELECT":
         raise NotFiltered("cannot read this query")
     found: dict[str, list[Node]] = {}
     current = ""
     for node in nodes:
-        word = _upper(node)
+        word = upper(node)
         if isinstance(node, str) and word in _CLAUSES:
             if word in found:
                 raise NotFiltered(f"two {word} in one query")
@@ -162,8 +108,8 @@ def _subqueries(nodes: Sequence[Node], bound: frozenset[str], known: frozenset[s
     """Check every query inside expressions: scalar, ARRAY(…), EXISTS(…), IN (…)."""
     for node in nodes:
         if isinstance(node, list):
-            if _is_query(node):
-                (_with if _upper(node[0]) == "WITH" else _query)(node, bound, known)
+            if is_query(node):
+                (_with if upper(node[0]) == "WITH" else _query)(node, bound, known)
             else:
                 _subqueries(node, bound, known)
 
@@ -172,7 +118,7 @@ def _sources(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str]
     rest = list(nodes)
     is_left = False
     while rest:
-        word = _upper(rest[0])
+        word = upper(rest[0])
         if word in {"RIGHT", "FULL"}:
             raise NotFiltered("RIGHT and FULL joins are not understood; turn the query round")
         if isinstance(rest[0], str) and word in (*_JOIN_WORDS, ","):
@@ -189,24 +135,24 @@ def _source(rest: list[Node], outer: frozenset[str], known: frozenset[str]) -> _
     """Take one table, subquery or UNNEST with its alias and its ON or USING from the front of `rest`."""
     first = rest.pop(0)
     if isinstance(first, list):
-        if not _is_query(first):
+        if not is_query(first):
             raise NotFiltered("brackets around joins are not understood")
-        (_with if _upper(first[0]) == "WITH" else _query)(first, outer, known)
+        (_with if upper(first[0]) == "WITH" else _query)(first, outer, known)
         source = _Source(alias="", bound=True)
     elif first.upper() == "UNNEST":
         rest.pop(0)
         source = _Source(alias="", bound=False, has_rows=False)
     else:
         source = _Source(alias=first, bound=first in known)
-    if rest and _upper(rest[0]) == "AS":
+    if rest and upper(rest[0]) == "AS":
         rest.pop(0)
-    if rest and isinstance(rest[0], str) and _upper(rest[0]) not in _AFTER_SOURCE:
+    if rest and isinstance(rest[0], str) and upper(rest[0]) not in _AFTER_SOURCE:
         source.alias = str(rest.pop(0))
-    if rest and _upper(rest[0]) == "ON":
+    if rest and upper(rest[0]) == "ON":
         rest.pop(0)
-        while rest and not (isinstance(rest[0], str) and _upper(rest[0]) in (*_JOIN_WORDS, ",", "RIGHT", "FULL")):
+        while rest and not (isinstance(rest[0], str) and upper(rest[0]) in (*_JOIN_WORDS, ",", "RIGHT", "FULL")):
             source.on.append(rest.pop(0))
-    elif rest and _upper(rest[0]) == "USING":
+    elif rest and upper(rest[0]) == "USING":
         rest.pop(0)
         columns = rest.pop(0)
         source.using = [node for node in columns if isinstance(node, str)]
@@ -277,9 +223,9 @@ def _owner(column: str, tables: Sequence[str]) -> str:
 
 def _equalities(condition: Sequence[Node]) -> Iterator[tuple[str, str]]:
     """`a = b` among the AND-ed parts of a condition; an OR at the same level makes all of them optional."""
-    if any(_upper(node) == "OR" for node in condition if isinstance(node, str)):
+    if any(upper(node) == "OR" for node in condition if isinstance(node, str)):
         return
-    for part in _split(condition, "AND"):
+    for part in split(condition, "AND"):
         if len(part) == 1 and isinstance(part[0], list):
             yield from _equalities(part[0])
         elif len(part) == 3 and part[1] == "=" and isinstance(part[0], str) and isinstance(part[2], str):
@@ -291,10 +237,10 @@ def _equalities(condition: Sequence[Node]) -> Iterator[tuple[str, str]]:
 
 def _update(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str]) -> None:
     target, *rest = nodes[1:]
-    before_set, *after_set = _split(rest, "SET")
+    before_set, *after_set = split(rest, "SET")
     if len(after_set) != 1:
         raise NotFiltered("cannot read this UPDATE")
-    assignments, *where = _split(_without_return(after_set[0]), "WHERE")
+    assignments, *where = split(_without_return(after_set[0]), "WHERE")
     bound = _changed(target, before_set, where, outer)
     _subqueries([*assignments, *where[0]], bound, known)
     if any(a == "tenant_id" and b == "=" for a, b in pairwise(assignments)):
@@ -303,9 +249,9 @@ def _update(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str])
 
 def _delete(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str]) -> None:
     rest = list(nodes[1:])
-    if _upper(rest[0]) == "FROM":
+    if upper(rest[0]) == "FROM":
         rest.pop(0)
-    before, *where = _split(_without_return(rest[1:]), "WHERE")
+    before, *where = split(_without_return(rest[1:]), "WHERE")
     bound = _changed(rest[0], before, where, outer)
     _subqueries(where[0], bound, known)
 
@@ -313,7 +259,7 @@ def _delete(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str])
 def _changed(
     target: Node, after_target: Sequence[Node], where: list[list[Node]], outer: frozenset[str]
 ) -> frozenset[str]:
-    alias = [node for node in after_target if _upper(node) != "AS"]
+    alias = [node for node in after_target if upper(node) != "AS"]
     if len(where) != 1 or len(alias) > 1 or not isinstance(target, str):
         raise NotFiltered("cannot read what this statement changes")
     name = str(alias[0]) if alias else target
@@ -324,21 +270,21 @@ def _changed(
 
 
 def _insert(nodes: Sequence[Node], outer: frozenset[str], known: frozenset[str]) -> None:
-    rest = [node for node in nodes[1:] if _upper(node) not in {"OR", "IGNORE", "UPDATE", "INTO"}]
+    rest = [node for node in nodes[1:] if upper(node) not in {"OR", "IGNORE", "UPDATE", "INTO"}]
     _target, columns, *body = rest
     if not isinstance(columns, list) or "tenant_id" not in columns:
         raise NotFiltered("INSERT must list its columns, tenant_id among them")
-    position = [_upper(part[0]) for part in _split(columns, ",")].index("TENANT_ID")
+    position = [upper(part[0]) for part in split(columns, ",")].index("TENANT_ID")
     body = _without_return(body)
-    if _upper(body[0]) == "VALUES":
+    if upper(body[0]) == "VALUES":
         _subqueries(body, outer, known)
         rows = [node for node in body if isinstance(node, list)]
-        if not rows or any(_split(row, ",")[position] != ["@tenant_id"] for row in rows):
+        if not rows or any(split(row, ",")[position] != ["@tenant_id"] for row in rows):
             raise NotFiltered("the inserted tenant_id must be @tenant_id")
         return
     _query(body, outer, known)
-    for part in _split(body, *_SET_OPERATORS):
-        value = _split(_clauses([node for node in part if _upper(node) not in {"ALL", "DISTINCT"}])["SELECT"], ",")[
+    for part in split(body, *_SET_OPERATORS):
+        value = split(_clauses([node for node in part if upper(node) not in {"ALL", "DISTINCT"}])["SELECT"], ",")[
             position
         ]
         if value != ["@tenant_id"] and not _is_own_column(value):
@@ -350,4 +296,4 @@ def _is_own_column(value: Sequence[Node]) -> bool:
 
 
 def _without_return(nodes: Sequence[Node]) -> list[Node]:
-    return _split(nodes, "THEN")[0] if not any(_upper(node) == "CASE" for node in nodes) else list(nodes)
+    return split(nodes, "THEN")[0] if not any(upper(node) == "CASE" for node in nodes) else list(nodes)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from shared.gateways.queries import SQL_DIR, load_queries
-from tests.architecture.tenant_filters import NotFiltered, check_statement
+from tests.architecture.sql_tree import NotFiltered
+from tests.architecture.tenant_filters import check_statement
 
 ROOT = SQL_DIR.parent
 CODE = ("handlers", "stages", "shared", "schemas", "infra")

@@ -55,7 +55,7 @@ def test_every_subscription_pushes_to_its_worker(stack: Stack) -> None:
         }
 
     assert found == {
-        item.subscription: (item.topic, f"http://127.0.0.1:{port_of(stack, name)}/")
+        item.subscription: (item.topic, f"http://127.0.0.1:{port_of(stack, name)}")
         for name, service in load_pipeline().services.items()
         for item in service.subscribes
     }
@@ -86,7 +86,7 @@ def test_what_nobody_accepts_becomes_a_dead_letter(stack: Stack) -> None:
     create_topology(
         pubsub_address=stack.state.env["PUBSUB_EMULATOR_HOST"],
         project_id="another-project",
-        endpoints={name: f"http://127.0.0.1:{port_of(stack, name)}/" for name in pipeline.services},
+        endpoints={name: f"http://127.0.0.1:{port_of(stack, name)}" for name in pipeline.services},
         backoff_scale=0,
         pipeline=pipeline.model_copy(update={"services": pipeline.services | {"download": impatient}}),
     )

@@ -11,6 +11,7 @@ import pytest
 from shared.claims import RunKey, RunState, StageRun, Verdict, decide
 from tests.support.ports import NOON
 
+OURS = "ours"
 KEY = RunKey("acme-plumbing", "r-0123456789abcdef", "download")
 MINUTE = timedelta(minutes=1)
 
@@ -28,7 +29,7 @@ def run(state: RunState, *, lease_until: datetime = NOON + MINUTE, due_at: datet
     )
 
 
-def verdict(found: StageRun, *, our_token: str = "ours", is_continuation: bool = False) -> Verdict:
+def verdict(found: StageRun, *, our_token: str = OURS, is_continuation: bool = False) -> Verdict:
     return decide(found, our_token=our_token, now=NOON, is_continuation=is_continuation)
 
 
@@ -50,7 +51,7 @@ def test_what_a_delivery_does_with_each_state(state: RunState) -> None:
     assert (verdict(run(state)), verdict(run(state), is_continuation=True)) == EXPECTED[state]
 
 
-@pytest.mark.parametrize(("state", "is_continuation"), product(STATES, [False, True]))
+@pytest.mark.parametrize(("state", "is_continuation"), list(product(STATES, [False, True])))
 def test_our_own_token_means_our_own_claim_in_every_state(state: RunState, is_continuation: bool) -> None:
     """The client repeated a commit whose answer was lost, and met the row that it had written itself."""
     assert verdict(run(state), our_token="theirs", is_continuation=is_continuation) is Verdict.OURS

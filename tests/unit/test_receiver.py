@@ -13,8 +13,9 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from flask import Flask
 from structlog.testing import capture_logs
-from werkzeug.test import Client, EnvironBuilder, TestResponse
+from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
 
 from handlers.health import HealthPage
 from handlers.receiver import MAX_BODY_BYTES, Receiver
@@ -71,12 +72,15 @@ class Bench:
     tenants: tuple[Tenant, ...] = (OURS, OTHER, SUSPENDED, FORWARDING)
 
     def client(self) -> Client:
+        return self.app().test_client()
+
+    def app(self) -> Flask:
         clock = HandClock()
         receiver = Receiver(
             tenants=MemoryTenants(self.tenants), secrets=self.secrets, publisher=self.publisher, now=clock
         )
         health = HealthPage(can_publish=lambda: True, neighbours=dict, now=clock)
-        return served(WebhookService(receiver=receiver, health=health)).test_client()
+        return served(WebhookService(receiver=receiver, health=health))
 
     def post(  # as many parts as a request has
         self,
@@ -487,17 +491,20 @@ def test_a_body_of_the_largest_size_is_accepted_and_one_byte_more_is_not(bench: 
     assert len(bench.publisher.messages) == 1
 
 
-def chunked(bench: Bench, body: bytes) -> TestResponse:
-    """Posts without a length, as a server shows a chunked body."""
-    headers = {"Signature": callrail_signature(SIGNING_KEY, body), "Transfer-Encoding": "chunked"}
+def chunked(bench: Bench, body: bytes) -> tuple[str, bytes]:
+    """Posts without a length, as a server shows a chunked body; returns the status line and the answer's body."""
+    headers = [("Signature", callrail_signature(SIGNING_KEY, body)), ("Transfer-Encoding", "chunked")]
     builder = EnvironBuilder(path=SHARED_PATH, method="POST", content_type=JSON_TYPE, headers=headers)
-    return bench.client().open(builder.get_environ() | {"wsgi.input": BytesIO(body), "wsgi.input_terminated": True})
+    environ = builder.get_environ() | {"wsgi.input": BytesIO(body), "wsgi.input_terminated": True}
+    parts, status, _ = run_wsgi_app(bench.app(), environ)
+    return status, b"".join(parts)
 
 
 def test_a_chunked_body_is_read_whole_and_bounded_alike(bench: Bench) -> None:
-    assert chunked(bench, padded(MAX_BODY_BYTES)).status_code == 202
-    answer = chunked(bench, padded(MAX_BODY_BYTES + 1))
-    assert (answer.status_code, error_of(answer)) == (413, "body_too_large")
+    assert chunked(bench, padded(MAX_BODY_BYTES))[0] == "202 ACCEPTED"
+    status, answer = chunked(bench, padded(MAX_BODY_BYTES + 1))
+    assert status.startswith("413 ")
+    assert json.loads(answer)["error"] == "body_too_large"
 
 
 def test_a_body_that_ends_early_is_refused(bench: Bench) -> None:

@@ -58,7 +58,7 @@ def test_a_worker_serves_where_its_subscriptions_push_to() -> None:
     plan = plan_with()
 
     for name, spec in workers(plan).items():
-        assert plan.endpoints[name] == f"http://127.0.0.1:{spec.env['PORT']}/"
+        assert plan.endpoints[name] == f"http://127.0.0.1:{spec.env['PORT']}"
         assert spec.env["PIPELINE_BIND_HOST"] == "127.0.0.1"
 
 
@@ -66,7 +66,7 @@ def test_workers_left_out_keep_an_address_for_the_engineer() -> None:
     plan = plan_with(only=["webhook", "download"])
 
     assert set(workers(plan)) == {"webhook", "download"}
-    assert plan.external["analyze"] + "/" == plan.endpoints["analyze"] == plan.exports["ANALYZE_PUSH_ENDPOINT"]
+    assert plan.external["analyze"] == plan.endpoints["analyze"] == plan.exports["ANALYZE_PUSH_ENDPOINT"]
     assert set(plan.external) == set(load_pipeline().services) - {"webhook", "download"}
 
 
