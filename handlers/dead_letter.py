@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from shared.answers import ACKNOWLEDGED, AGAIN, Answer
 from shared.deliveries import Delivery
 from shared.desk import Desk
 from shared.errors import PipelineError
-from shared.runner import ACKNOWLEDGED, AGAIN, Answer
 
 log = structlog.get_logger()
 

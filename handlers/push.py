@@ -12,12 +12,13 @@ import structlog
 from flask import Request, Response
 
 from schemas.events import Event, TranscriptionOutput
+from shared.answers import AGAIN, Answer
 from shared.dead_letters import GivenUp
 from shared.deliveries import Delivery, decode_event
 from shared.errors import InvalidEvent, NotReady, TransientFailure
 from shared.gateways.push_tokens import PushRejected, PushVerifier
 from shared.names import owner_of_transcript
-from shared.runner import AGAIN, Answer, Runner
+from shared.runner import Runner
 
 log = structlog.get_logger()
 

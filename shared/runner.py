@@ -7,19 +7,18 @@ which finds the row and goes on from where it stands.
 from __future__ import annotations
 
 import hashlib
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from uuid import uuid4
 
 import structlog
 
 from schemas.events import Event, TranscriptionOutput
 from schemas.tenant import Tenant
+from shared.active_claims import ActiveClaims
+from shared.answers import ACKNOWLEDGED, AGAIN, Answer, consequence_of
 from shared.claims import (
     Admission,
     ClaimLost,
@@ -37,7 +36,6 @@ from shared.dead_letters import GivenUp, dead_letter_attributes
 from shared.deliveries import Delivery, is_swept, parse_event
 from shared.errors import (
     AlreadyThere,
-    Deferred,
     InvalidEvent,
     NotReady,
     PermanentFailure,
@@ -67,47 +65,6 @@ class StageSpec:
     max_attempts: int
     resume: Callable[[StageContext], Completed] | None = None
     admit: Callable[[Event], Admission] | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the push endpoint says: an HTTP status, and seconds for `Retry-After` where they are known."""
-
-    status: int
-    retry_after_s: float | None = None
-
-
-BLOCKED_PAUSE = timedelta(minutes=5)
-"""How long a blocked run sleeps before the sweeper tries it again, where nobody knows better."""
-
-LONGEST_BACKOFF_S = 60.0
-"""A vendor that asks for a longer pause gets it by deferral, not by redeliveries."""
-
-ACKNOWLEDGED = Answer(204)
-AGAIN = Answer(503)
-
-
-class ActiveClaims:
-    """The claims this process holds now, so that they can be given back at a shutdown."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._held: dict[str, RunKey] = {}
-
-    @contextmanager
-    def held(self, run: StageRun) -> Iterator[None]:
-        """The claim is held inside the block."""
-        with self._lock:
-            self._held[run.claim_token] = run.key
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._held.pop(run.claim_token, None)
-
-    def all(self) -> list[tuple[str, RunKey]]:
-        with self._lock:
-            return list(self._held.items())
 
 
 @dataclass(frozen=True)
@@ -318,33 +275,18 @@ class Runner:
     # -- the error table ---------------------------------------------------------------------------
 
     def _stop(self, run: StageRun, delivery: Delivery, error: PipelineError) -> Answer:
-        """One row of the error table: write how the run stands, then answer."""
-        sleep = partial(Sleep, error_code=error.code, error_detail=error.detail, error_fix=error.fix)
-        match error:
-            case TransientFailure(retry_after_s=float(pause_s)) if pause_s > LONGEST_BACKOFF_S:
-                return self._defer(run, sleep, until=self.now() + timedelta(seconds=pause_s))
-            case TransientFailure() | NotReady():
-                self.store.sleep(run.key, run.claim_token, sleep("retrying"))
-                log.warning("stage_retrying", code=error.code, detail=error.detail)
-                hint = error.retry_after_s if isinstance(error, TransientFailure) else None
-                return Answer(503, retry_after_s=hint)
-            case Deferred():
-                return self._defer(run, partial(sleep, vendor=error.vendor), until=error.until)
-            case TenantBlocked():
-                due_at = error.retry_at or self.now() + BLOCKED_PAUSE
-                self.store.sleep(run.key, run.claim_token, sleep("blocked", due_at=due_at, vendor=error.vendor))
-                log.warning("stage_blocked", code=error.code, detail=error.detail, fix=error.fix, vendor=error.vendor)
-                return ACKNOWLEDGED
-            case _:
-                self.store.sleep(run.key, run.claim_token, sleep("failed"))
-        return self.give_up(_original(run, delivery), GivenUp.because(error, stage=run.key.stage, attempts=run.attempt))
-
-    def _defer(self, run: StageRun, sleep: Callable[..., Sleep], *, until: datetime) -> Answer:
-        """A wait longer than a back-off: no attempt burned, no delivery of other tenants slowed."""
-        row = sleep("deferred", due_at=until)
+        """Write how the run stands, then answer; what nobody can mend by waiting becomes a dead letter."""
+        consequence = consequence_of(error, now=self.now())
+        row = consequence.row
         self.store.sleep(run.key, run.claim_token, row)
-        log.warning("stage_deferred", code=row.error_code, detail=row.error_detail, until=until.isoformat())
-        return ACKNOWLEDGED
+        if consequence.answer is None:
+            given_up = GivenUp.because(error, stage=run.key.stage, attempts=run.attempt)
+            return self.give_up(_original(run, delivery), given_up)
+        due_at = row.due_at.isoformat() if row.due_at else None
+        log.warning(
+            "stage_stopped", state=row.state, code=error.code, detail=error.detail, fix=error.fix, due_at=due_at
+        )
+        return consequence.answer
 
     def _stop_on_bug(self, run: StageRun, error: Exception) -> Answer:
         """A bug: the traceback goes to the log once, its digest into the row so that equal faults group."""

@@ -7,8 +7,9 @@ from typing import Any
 from google.cloud.spanner_v1 import param_types
 
 from schemas.calls import CallDetails
-from shared.gateways.database import TRANSACTION_TIMEOUT_S, OpenDatabase, translated
+from shared.gateways.database import READ_TIMEOUT_S, TRANSACTION_TIMEOUT_S, OpenDatabase, translated
 from shared.gateways.queries import query
+from shared.gateways.spanner_errors import read_retry
 from shared.names import first_request_id
 from shared.ports import KnownCall
 
@@ -54,7 +55,7 @@ class SpannerCallMerger:
         params = {**key, "first_request_id": first_request_id(tenant_id, details.call_id)}
 
         def work(transaction: Any) -> KnownCall:
-            rows = list(transaction.execute_sql(query("calls", "read_details"), params=params, param_types=_READ_TYPES))
+            rows = _read(transaction, params)
             if not rows:
                 _write(transaction, "insert_details", key, details)
                 return KnownCall(started=False, analyzed=False)
@@ -69,6 +70,17 @@ class SpannerCallMerger:
                 work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag="merge_call"
             )
         return result
+
+
+def _read(transaction: Any, params: dict[str, Any]) -> list[list[Any]]:
+    rows = transaction.execute_sql(
+        query("calls", "read_details"),
+        params=params,
+        param_types=_READ_TYPES,
+        timeout=READ_TIMEOUT_S,
+        retry=read_retry(READ_TIMEOUT_S),  # without it, the client spins for ever while Spanner is away
+    )
+    return list(rows)
 
 
 def _write(transaction: Any, name: str, key: dict[str, str], details: CallDetails) -> None:

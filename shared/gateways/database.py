@@ -19,6 +19,7 @@ OpenDatabase = Callable[[], "Database"]
 
 READ_TIMEOUT_S = 10.0
 TRANSACTION_TIMEOUT_S = 30.0
+COMMIT_TIMEOUT_S = 20.0
 
 
 def database_opener(*, project_id: str, instance_id: str, database_id: str, role: str | None = None) -> OpenDatabase:
@@ -33,9 +34,28 @@ def database_opener(*, project_id: str, instance_id: str, database_id: str, role
 
         client = spanner.Client(project=project_id, disable_builtin_metrics=True)
         database: Database = client.instance(instance_id).database(database_id, database_role=role)
+        _bound_commits(database)
         return database
 
     return open_once
+
+
+def _bound_commits(database: Database) -> None:
+    """Give commits our deadline: the client's own is an hour, and `batch()` takes no other (3.71.0).
+
+    A worker that waits for an hour holds its push request long past the ack deadline.
+    """
+    from google.api_core import exceptions as google_errors
+    from google.api_core.gapic_v1.method import wrap_method
+    from google.api_core.retry import Retry, if_exception_type
+
+    transport = database.spanner_api.transport
+    again = if_exception_type(google_errors.ResourceExhausted, google_errors.ServiceUnavailable)
+    transport._wrapped_methods[transport.commit] = wrap_method(
+        transport.commit,
+        default_retry=Retry(predicate=again, initial=0.25, maximum=4.0, timeout=COMMIT_TIMEOUT_S),
+        default_timeout=COMMIT_TIMEOUT_S,
+    )
 
 
 @contextmanager

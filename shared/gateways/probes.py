@@ -9,6 +9,7 @@ import httpx
 from shared.gateways import gemini, speech
 from shared.gateways.channels import loopback_channel
 from shared.gateways.database import OpenDatabase
+from shared.gateways.spanner_errors import read_retry
 from shared.settings import Settings
 
 _TIMEOUT_S = 2.0
@@ -31,7 +32,7 @@ def _database_answers(open_database: OpenDatabase) -> bool:
 
     try:
         with open_database().snapshot() as snapshot:
-            return list(snapshot.execute_sql("SELECT 1", timeout=_TIMEOUT_S)) == [[1]]
+            return list(snapshot.execute_sql("SELECT 1", timeout=_TIMEOUT_S, retry=read_retry(_TIMEOUT_S))) == [[1]]
     except GoogleAPICallError:
         return False
 

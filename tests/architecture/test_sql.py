@@ -21,6 +21,7 @@ MIGRATION_TOOL = {"shared/gateways/migration_journal.py"}
 ACROSS_TENANTS = {
     "tenants.by_route",  # a webhook names a company or an address; the answer is the tenant
     "tenants.list_tenants",  # the operator's list of customers
+    "sweep.sweep_tenants",  # the sweeper visits every tenant in turn
     "tenants.route_owners",  # a company may belong to one tenant only
 }
 _ACROSS = re.compile(r"^-- across tenants: \S.{9,}$", re.MULTILINE)

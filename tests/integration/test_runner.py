@@ -11,6 +11,7 @@ import pytest
 from schemas.analysis import CallAnalysis
 from schemas.events import CallAnalyzed, CallReceived, CallSynced, Event, RecordingStored, TranscriptionOutput
 from schemas.transcript import Transcript
+from shared.answers import BLOCKED_PAUSE
 from shared.claims import ClaimLost, RunKey
 from shared.deliveries import Delivery, parse_event
 from shared.errors import (
@@ -24,7 +25,7 @@ from shared.errors import (
 )
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
-from shared.runner import BLOCKED_PAUSE, Runner, StageSpec
+from shared.runner import Runner, StageSpec
 from shared.stage import CallChanges, Completed, StageContext, Usage
 from stages.download.intake import admit
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase

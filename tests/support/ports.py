@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
 
 from schemas.tenant import Tenant
-from shared.errors import TenantBlocked, TransientFailure
+from shared.errors import NotReady, PermanentFailure, TenantBlocked, TransientFailure
+from shared.ports import StoredObject
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -84,3 +87,47 @@ class HandClock:
 
     def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
+
+
+@dataclass
+class MemoryObjects:
+    """A bucket in a dictionary; `failing` makes it unreachable for the next calls."""
+
+    bucket: str = "test-bucket"
+    held: dict[str, bytes] = field(default_factory=dict)
+    failing: int = 0
+
+    def create(self, name: str, chunks: Iterator[bytes], *, content_type: str) -> StoredObject | None:
+        del content_type
+        self._fail_if_told()
+        if name in self.held:
+            return None
+        self.held[name] = b"".join(chunks)
+        return StoredObject(name, len(self.held[name]), generation=1)
+
+    def open(self, name: str) -> BinaryIO:
+        return io.BytesIO(self.read(name, max_bytes=1 << 30))
+
+    def read(self, name: str, *, max_bytes: int) -> bytes:
+        self._fail_if_told()
+        if name not in self.held:
+            raise NotReady("object_missing", name)
+        if len(self.held[name]) > max_bytes:
+            raise PermanentFailure("object_too_large", name)
+        return self.held[name]
+
+    def delete(self, name: str) -> None:
+        self._fail_if_told()
+        self.held.pop(name, None)
+
+    def list_names(self, prefix: str) -> list[str]:
+        self._fail_if_told()
+        return sorted(name for name in self.held if name.startswith(prefix))
+
+    def uri(self, name: str) -> str:
+        return f"gs://{self.bucket}/{name}"
+
+    def _fail_if_told(self) -> None:
+        if self.failing > 0:
+            self.failing -= 1
+            raise TransientFailure("storage_unavailable", "told to fail")

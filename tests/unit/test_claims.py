@@ -40,7 +40,7 @@ EXPECTED: dict[RunState, tuple[Verdict, Verdict]] = {
     "waiting": (Verdict.SLEEPS, Verdict.TAKE_OVER),
     "retrying": (Verdict.TAKE_OVER, Verdict.TAKE_OVER),
     "deferred": (Verdict.TAKE_OVER, Verdict.TAKE_OVER),
-    "blocked": (Verdict.REPEAT_DEAD_LETTER, Verdict.REPEAT_DEAD_LETTER),
+    "blocked": (Verdict.TAKE_OVER, Verdict.TAKE_OVER),
     "failed": (Verdict.REPEAT_DEAD_LETTER, Verdict.REPEAT_DEAD_LETTER),
     "done": (Verdict.REPEAT_NEXT_EVENT, Verdict.REPEAT_NEXT_EVENT),
 }

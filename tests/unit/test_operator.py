@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 from handlers.operator import PROBE_DEADLINE_S, OperatorService, Probe
 from shared.errors import TransientFailure
 from shared.gateways.push_tokens import AllowAll, PushRejected, PushVerifier
+from shared.sweeper import SweepReport
 from tests.support.http_target import served
 
 WELL: Mapping[str, Probe] = {"database": lambda: True, "storage": lambda: True}
@@ -28,8 +29,12 @@ class Refusing:
 
 
 def get(path: str, *, probes: Mapping[str, Probe] = WELL, verifier: PushVerifier | None = None) -> TestResponse:
-    service = OperatorService(verifier=verifier or AllowAll(), probes=probes)
+    service = OperatorService(verifier=verifier or AllowAll(), probes=probes, sweep=nothing_to_sweep)
     return served(service).test_client().get(path)
+
+
+def nothing_to_sweep() -> SweepReport:
+    return SweepReport(actions={}, failed_tenants=0)
 
 
 def test_every_neighbour_is_reported_by_name() -> None:

@@ -17,6 +17,7 @@ from werkzeug.test import TestResponse
 from handlers.dead_letter import DeadLetterTaker
 from handlers.push import BadEnvelope, PushService, StageTaker, read_envelope
 from schemas.events import RecordingStored
+from shared.answers import Answer
 from shared.claims import RunKey, StageRun
 from shared.dead_letters import NewDeadLetter
 from shared.deliveries import Delivery
@@ -24,7 +25,7 @@ from shared.desk import Desk
 from shared.errors import PermanentFailure, TransientFailure
 from shared.gateways.push_tokens import AllowAll, PushRejected, PushVerifier
 from shared.pipeline import load_pipeline
-from shared.runner import Answer, Runner, StageSpec
+from shared.runner import Runner, StageSpec
 from tests.support.http_target import served
 from tests.support.ports import HandClock, MemoryPublisher, MemoryTenants
 from tests.support.tenants import make_tenant
