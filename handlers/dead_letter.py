@@ -8,6 +8,7 @@ import structlog
 
 from shared.answers import ACKNOWLEDGED, AGAIN, Answer
 from shared.deliveries import Delivery
+from shared.crash_points import crash_point
 from shared.desk import Desk
 from shared.errors import PipelineError
 
@@ -23,6 +24,7 @@ class DeadLetterTaker:
     def __call__(self, delivery: Delivery) -> Answer:
         try:
             self.desk.record(delivery)
+            crash_point("letter_recorded")
         except PipelineError as error:
             log.warning("dead_letter_put_back", code=error.code, detail=error.detail)
             return AGAIN

@@ -28,11 +28,13 @@ def __getattr__(name: str) -> Target:
 
 def _build(name: str) -> Target:
     from handlers import wiring
+    from shared.crash_points import arm
     from shared.logs import configure_logging
     from shared.settings import load_settings
 
     settings = load_settings()
     configure_logging(service=name, project_id=settings.project_id, level=settings.log_level)
+    arm(settings.crash_points, service=name, marks=settings.crash_marks)
     service = wiring.build_service(name, settings)
 
     # functions-framework accepts plain functions only, not callable objects.

@@ -28,6 +28,7 @@ from schemas.webhooks import (
     parse_webhook,
     subject_id,
 )
+from shared.crash_points import crash_point
 from shared.errors import PipelineError, TenantBlocked, TransientFailure
 from shared.inbox import Inbox
 from shared.names import first_request_id, side_request_id
@@ -153,7 +154,9 @@ class Receiver:
         digest = hashlib.sha256(post.body).hexdigest()
         event = self._event(payload, tenant, kind="unknown" if problem else kind, digest=digest)
         attributes = {**event.attributes(), "kind": event.kind, "traceparent": traceparent}
+        crash_point("receiver_before_keep")
         is_published = self._keep(event, attributes)
+        crash_point("receiver_before_answer")
         with structlog.contextvars.bound_contextvars(
             tenant_id=event.tenant_id, call_id=event.call_id, request_id=event.request_id
         ):

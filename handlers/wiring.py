@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from schemas.events import CallAnalyzed, CallReceived, CallTranscribed, Event, RecordingStored
+from schemas.events import CallAnalyzed, CallLeftIncomplete, CallReceived, CallTranscribed, Event, RecordingStored
 from shared.errors import ConfigurationError, InvalidEvent
 from shared.gateways.database import OpenDatabase, database_opener
+from shared.incomplete import admit_incomplete, left_incomplete
 from shared.pipeline import Service, load_pipeline
 from shared.settings import Settings
 
@@ -157,13 +158,14 @@ def _download(settings: Settings, service: Service) -> StageSpec:
     deps = download.DownloadDeps(
         recordings=GuardedRecordings(recordings, breaker(settings, role="download")),
         objects=objects(settings),
+        calls=calls(settings, role="download"),
     )
-    side_deps = intake.IntakeDeps(merger=SpannerCallMerger(database(settings, role="download")))
+    intake_deps = intake.IntakeDeps(merger=SpannerCallMerger(database(settings, role="download")), now=now)
 
     def run(context: StageContext) -> Completed:
         event = context.event
         if isinstance(event, CallReceived) and event.kind != "post_call":
-            return intake.run(context, side_deps)
+            return intake.run(context, intake_deps)
         return download.run(context, deps)
 
     def admit(event: Event) -> Admission:
@@ -176,6 +178,8 @@ def _download(settings: Settings, service: Service) -> StageSpec:
         accepts=(CallReceived,),
         run=run,
         admit=admit,
+        absorb=partial(intake.absorb, deps=intake_deps),
+        after_failure=partial(left_incomplete, now=now),
         lease=timedelta(seconds=service.ack_deadline_s),
         max_attempts=service.max_delivery_attempts,
     )
@@ -201,6 +205,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
         name="transcribe",
         accepts=(RecordingStored,),
         run=partial(transcribe.submit, deps=deps),
+        after_failure=partial(left_incomplete, now=now),
         resume=partial(transcribe.collect, deps=deps),
         lease=timedelta(seconds=service.ack_deadline_s),
         max_attempts=service.max_delivery_attempts,
@@ -223,6 +228,7 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
         name="analyze",
         accepts=(CallTranscribed,),
         run=partial(analyze.run, deps=deps),
+        after_failure=partial(left_incomplete, now=now),
         lease=timedelta(seconds=service.ack_deadline_s),
         max_attempts=service.max_delivery_attempts,
     )
@@ -245,8 +251,9 @@ def _crm_sync(settings: Settings, service: Service) -> StageSpec:
     )
     return StageSpec(
         name="crm_sync",
-        accepts=(CallAnalyzed,),
+        accepts=(CallAnalyzed, CallLeftIncomplete),
         run=partial(crm_sync.run, deps=deps),
+        admit=admit_incomplete,
         lease=timedelta(seconds=service.ack_deadline_s),
         max_attempts=service.max_delivery_attempts,
     )

@@ -25,7 +25,8 @@ class CrmCall(Contract):
     tenant_id: str
     call_id: str
     details: CallDetails
-    analysis: CallAnalysis
+    analysis: CallAnalysis | None
+    """None while no model has judged the call: adapters leave score and intent fields as they are."""
     title: str
     sections: tuple[CrmSection, ...]
     previous: CrmRecord | None = None

@@ -78,6 +78,18 @@ class CallAnalyzed(Event):
     type: Literal["call_analyzed"] = "call_analyzed"
 
 
+class CallLeftIncomplete(Event):
+    """A stage before the CRM gave up (a dead letter says why): what is known so far goes to the CRM, marked.
+
+    Its request is its own, derived from the one that failed, so that a replay can still complete that one.
+    """
+
+    topic: ClassVar[str] = "call-analyzed"
+    type: Literal["call_left_incomplete"] = "call_left_incomplete"
+    failed_stage: str
+    received_at: AwareDatetime
+
+
 class CallSynced(Event):
     """Every CRM of the tenant holds the call."""
 
@@ -98,5 +110,6 @@ EVENT_TYPES: dict[str, type[Event]] = {
     "recording_stored": RecordingStored,
     "call_transcribed": CallTranscribed,
     "call_analyzed": CallAnalyzed,
+    "call_left_incomplete": CallLeftIncomplete,
     "call_synced": CallSynced,
 }

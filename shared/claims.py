@@ -11,8 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, Protocol
 
-from schemas.calls import CallDetails
 from schemas.events import Origin, WebhookKind
+from shared.call_merge import Merged
 from shared.stage import Completed
 
 RunState = Literal["running", "waiting", "retrying", "deferred", "blocked", "failed", "done"]
@@ -62,13 +62,13 @@ class NewRun:
 class Admission:
     """What the first stage's claim brings into the database together with its own row.
 
-    `details` is written over what is stored; None leaves the call as it is.
+    `said` is merged into what is stored of the call; None leaves the call as it is.
     """
 
-    kind: WebhookKind
+    kind: WebhookKind | Literal["incomplete"]
     origin: Origin
     received_at: datetime
-    details: CallDetails | None
+    said: Merged | None
 
 
 class Verdict(StrEnum):
@@ -131,7 +131,7 @@ class RunStore(Protocol):
     """Keeps stage runs. Every method is one commit at most; see each for what it does on a conflict."""
 
     def insert(self, run: NewRun, admission: Admission | None) -> None:
-        """Blind insert: one commit, no read.
+        """Blind insert: one commit, no read; with a call that other webhooks made known before, a merge.
 
         Raises `AlreadyThere` when the run exists, `InvalidEvent` when its request or tenant does not.
         """

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from schemas.events import CallReceived
+from shared.crash_points import crash_point
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.dead_letters import GivenUp, dead_letter_attributes
 from shared.deliveries import Delivery, parse_event
@@ -71,6 +72,7 @@ class Inbox:
         except (ValueError, KeyError, TypeError, AttributeError, InvalidEvent):
             return self._give_up(name, data, publisher)
         publisher.publish(topic, event_data, attributes)
+        crash_point("inbox_published")
         self.objects.delete(name)
         return "inbox_published"
 

@@ -22,6 +22,16 @@ def side_request_id(tenant_id: str, call_id: str, kind: str, body_digest: str) -
     return _digest_id("w", tenant_id, call_id, kind, body_digest)
 
 
+def late_audio_request_id(tenant_id: str, call_id: str) -> str:
+    """The request that a recording starts when it comes after the call went on without one; once for each call."""
+    return _digest_id("l", tenant_id, call_id, "late_audio")
+
+
+def incomplete_request_id(tenant_id: str, request_id: str) -> str:
+    """The request that takes an unfinished call to the CRM; one for each request that failed."""
+    return _digest_id("i", tenant_id, request_id, "incomplete")
+
+
 def _digest_id(prefix: str, *parts: str) -> str:
     digest = hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
     return f"{prefix}-{digest[:32]}"

@@ -16,6 +16,7 @@ from schemas.calls import CallDetails, CallRecord, CrmRecord, Provider
 from schemas.crm import CrmCall
 from schemas.tenant import Tenant
 from schemas.transcript import Transcript
+from shared.call_merge import Merged
 
 
 class Clock(Protocol):
@@ -68,22 +69,24 @@ class CallReader(Protocol):
 
 @dataclass(frozen=True)
 class KnownCall:
-    """What a merge found."""
+    """What is known of a call after a merge, and how far the pipeline is with it."""
 
+    details: CallDetails
     started: bool
-    """Whether the call's own request exists: its post-call webhook arrived, or a modification stood in for it."""
+    """The call's own chain was begun (its first request exists)."""
     analyzed: bool
+    recorded: bool
+    """Its audio lies in the bucket."""
+    no_audio: bool
+    """The chain went on without audio."""
 
 
 class CallMerger(Protocol):
-    """Brings what later or earlier webhooks say of a call into its record."""
+    """Brings what a webhook says of a call into its record."""
 
-    def remember(self, tenant_id: str, details: CallDetails) -> None:
-        """Insert the call when it is unknown; a known call stays as it is."""
-        ...
-
-    def merge(self, tenant_id: str, details: CallDetails) -> KnownCall:
-        """Replace the call's details, keeping known values where the new ones are empty; insert when unknown."""
+    def merge(self, tenant_id: str, said: Merged, *, now: datetime) -> KnownCall:
+        """Merge, inserting when the call is unknown. A download that waits for a recording becomes due when one is
+        known now. Raises `InvalidEvent` (unknown tenant), `TransientFailure`."""
         ...
 
 

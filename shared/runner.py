@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -31,6 +33,7 @@ from shared.claims import (
     attempt_after,
     decide,
 )
+from shared.crash_points import crash_point
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.dead_letters import GivenUp, dead_letter_attributes
 from shared.deliveries import Delivery, is_swept, parse_event
@@ -55,7 +58,9 @@ class StageSpec:
     """One stage as the runner knows it; built by `handlers/wiring.py`.
 
     `run` starts from an event, `resume` continues when an outside job reports back (None where no job is started).
-    `admit` says what the first stage's claim brings into the database (None elsewhere).
+    `admit` says what the first stage's claim brings into the database (None elsewhere). `absorb` takes in what a
+    repeated event says that is new, `after_failure` names what still goes on when the stage is given up; both may
+    return an event to publish.
     """
 
     name: str
@@ -64,7 +69,9 @@ class StageSpec:
     lease: timedelta
     max_attempts: int
     resume: Callable[[StageContext], Completed] | None = None
-    admit: Callable[[Event], Admission] | None = None
+    admit: Callable[[Event], Admission | None] | None = None
+    absorb: Callable[[Event], Event | None] | None = None
+    after_failure: Callable[[StageRun], Event | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ class Runner:
         except TransientFailure as error:
             log.error("dead_letter_not_published", reason=given_up.reason, code=error.code)
             return AGAIN
+        crash_point("given_up")
         log.error("dead_letter", reason=given_up.reason, detail=given_up.detail, attempts=given_up.attempts)
         return ACKNOWLEDGED
 
@@ -143,6 +151,7 @@ class Runner:
             self.store.insert(claim, self.stage.admit(event) if self.stage.admit else None)
         except AlreadyThere:
             return self._meet_existing(key, delivery, event, tenant, our_token=claim.claim_token)
+        crash_point("claimed")
         return self._attempt(_fresh(claim), delivery, event, tenant)
 
     def _tenant(self, tenant_id: str) -> Tenant:
@@ -166,6 +175,8 @@ class Runner:
             raise NotReady("run_not_recorded", "the request's row is not there yet")
         verdict = decide(run, our_token=our_token, now=self.now(), is_continuation=is_continuation)
         log.info("claim_met_row", state=run.state, verdict=verdict.value, attempt=run.attempt)
+        if verdict is not Verdict.OURS and self.stage.absorb and isinstance(event, Event):
+            self._publish_also(self.stage.absorb(event), delivery)
         match verdict:
             case Verdict.OURS:
                 return self._attempt(run, delivery, event, tenant)
@@ -184,11 +195,14 @@ class Runner:
         token = str(uuid4())
         lease_until = self.now() + self.stage.lease
         self.store.take_over(run, claim_token=token, worker=self.worker, lease_until=lease_until)
+        crash_point("taken_over")
         return replace(run, state="running", claim_token=token, attempt=attempt_after(run))
 
     def _give_up_again(self, run: StageRun, delivery: Delivery) -> Answer:
         if _is_notification(delivery):
             return ACKNOWLEDGED  # the dead letter holds the stage's own event; a late notification adds nothing
+        if self.stage.after_failure:
+            self._publish_also(self.stage.after_failure(run), delivery)
         return self.give_up(
             delivery,
             GivenUp(run.key.stage, run.error_code, run.error_detail, run.error_fix, attempts=run.attempt),
@@ -204,8 +218,7 @@ class Runner:
             try:
                 completed = self._run_stage(run, event, tenant)
             except Waiting as waiting:
-                sleep = Sleep("waiting", due_at=waiting.until, checkpoint=waiting.checkpoint)
-                self.store.sleep(run.key, run.claim_token, sleep)
+                self._sleep(run, Sleep("waiting", due_at=waiting.until, checkpoint=waiting.checkpoint))
                 log.info("stage_waiting", until=waiting.until.isoformat())
                 return ACKNOWLEDGED
             except ClaimLost:
@@ -238,18 +251,30 @@ class Runner:
             event=event,
             attempt=run.attempt,
             checkpoint=run.checkpoint or {},
-            save_checkpoint=lambda checkpoint: self.store.save_checkpoint(run.key, run.claim_token, checkpoint),
+            save_checkpoint=partial(self._save_checkpoint, run),
             now=self.now,
         )
         return function(context)
 
+    def _save_checkpoint(self, run: StageRun, checkpoint: Mapping[str, Any]) -> None:
+        crash_point("before_checkpoint")
+        self.store.save_checkpoint(run.key, run.claim_token, checkpoint)
+        crash_point("after_checkpoint")
+
+    def _sleep(self, run: StageRun, sleep: Sleep) -> None:
+        crash_point("before_sleep")
+        self.store.sleep(run.key, run.claim_token, sleep)
+        crash_point("after_sleep")
+
     def _finish(self, run: StageRun, completed: Completed, delivery: Delivery) -> Answer:
         next_event = completed.next_event.model_dump_json() if completed.next_event else ""
+        crash_point("stage_run")
         try:
             self.store.finish(run, completed)
         except AlreadyThere:
             log.info("finished_by_another")
             return self._repeat_stored(run.key, delivery)
+        crash_point("recorded")
         answer = self._publish_next(next_event, delivery)
         log.info("stage_done", next=completed.next_event.type if completed.next_event else None)
         return answer
@@ -258,18 +283,23 @@ class Runner:
         stored = self.store.read(key)
         return self._publish_next(stored.next_event if stored else "", delivery)
 
+    def _publish_also(self, event: Event | None, delivery: Delivery) -> None:
+        """Publish an event beside the stage's own; raises `TransientFailure`, so that the delivery comes again."""
+        if event is not None:
+            attributes = {**event.attributes(), **_trace(delivery)}
+            self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
+            crash_point("published_beside")
+
     def _publish_next(self, next_event: str, delivery: Delivery) -> Answer:
         if not next_event:
             return ACKNOWLEDGED
         event = _stored_event(next_event)
-        attributes = event.attributes()
-        if delivery.traceparent:
-            attributes["traceparent"] = delivery.traceparent
         try:
-            self.publisher.publish(event.topic, next_event.encode(), attributes)
+            self.publisher.publish(event.topic, next_event.encode(), {**event.attributes(), **_trace(delivery)})
         except TransientFailure as error:
             log.warning("next_event_not_published", code=error.code)
             return AGAIN
+        crash_point("published")
         return ACKNOWLEDGED
 
     # -- the error table ---------------------------------------------------------------------------
@@ -278,8 +308,10 @@ class Runner:
         """Write how the run stands, then answer; what nobody can mend by waiting becomes a dead letter."""
         consequence = consequence_of(error, now=self.now())
         row = consequence.row
-        self.store.sleep(run.key, run.claim_token, row)
+        self._sleep(run, row)
         if consequence.answer is None:
+            if self.stage.after_failure:
+                self._publish_also(self.stage.after_failure(run), delivery)
             given_up = GivenUp.because(error, stage=run.key.stage, attempts=run.attempt)
             return self.give_up(_original(run, delivery), given_up)
         due_at = row.due_at.isoformat() if row.due_at else None
@@ -293,7 +325,7 @@ class Runner:
         digest = traceback_digest(error)
         log.error("stage_failed_unexpectedly", digest=digest, exc_info=error)
         detail = f"{type(error).__name__}, traceback digest {digest}"
-        self.store.sleep(run.key, run.claim_token, Sleep("retrying", error_code="internal_error", error_detail=detail))
+        self._sleep(run, Sleep("retrying", error_code="internal_error", error_detail=detail))
         return Answer(500)
 
 
@@ -318,6 +350,10 @@ def _fresh(claim: NewRun) -> StageRun:
 
 def _stored_event(stored: str) -> Event:
     return parse_event(stored.encode())
+
+
+def _trace(delivery: Delivery) -> dict[str, str]:
+    return {"traceparent": delivery.traceparent} if delivery.traceparent else {}
 
 
 def _is_notification(delivery: Delivery) -> bool:

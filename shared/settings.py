@@ -73,6 +73,15 @@ class Settings(BaseSettings):
     recording_max_bytes: int = Field(default=500_000_000, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    transcript_look_s: float = Field(default=900.0, gt=0)
+    """How long after its end a recognition may be silent before the sweeper asks Speech (beside the audio's length)."""
+    lease_s: float | None = Field(default=None, gt=0)
+    """Drills only: a claim's lease, instead of the ack deadline of the stage's subscription."""
+    crash_points: str = ""
+    """Drills only: where processes die, see `shared/crash_points.py`."""
+    crash_marks: str = ""
+    """Drills only: the directory that remembers which deaths have happened."""
+
     local: LocalEndpoints = Field(default_factory=LocalEndpoints)
 
     @model_validator(mode="after")
@@ -83,6 +92,8 @@ class Settings(BaseSettings):
             raise ValueError("PIPELINE_PUSH_AUTH=off is allowed only with PIPELINE_ENVIRONMENT=local")
         if self.push_auth == "platform" and not self.on_cloud_run:
             raise ValueError("PIPELINE_PUSH_AUTH=platform trusts Cloud Run's own check, but K_SERVICE is not set")
+        if self.environment != "local" and (self.lease_s or self.crash_points or self.crash_marks):
+            raise ValueError("PIPELINE_LEASE_S and PIPELINE_CRASH_… are for drills on PIPELINE_ENVIRONMENT=local only")
         if not self.project_id:
             raise ValueError("GOOGLE_CLOUD_PROJECT is not set")
         return self

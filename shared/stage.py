@@ -47,12 +47,14 @@ class Usage:
 
 @dataclass(frozen=True)
 class CallChanges:
-    """What a stage found out about the call. None leaves the stored value as it is."""
+    """What a stage found out about the call. None leaves the stored value as it is; an empty reason clears it."""
 
     recording: RecordingFacts | None = None
     no_audio_reason: str | None = None
     transcript: Transcript | None = None
     analysis: CallAnalysis | None = None
+    analysis_failed: bool = False
+    """The call went to the CRM without an analysis; a later analysis clears the mark."""
     crm: tuple[CrmRecord, ...] = ()
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from shared.crash_points import crash_point
 from shared.deliveries import SWEPT_ATTRIBUTE, parse_event
 from shared.errors import PipelineError
 from shared.inbox import Inbox
@@ -131,6 +132,7 @@ class Sweeper:
     def _push_run(self, tenant_id: str, run: OverdueRun) -> list[str]:
         if not self.store.postpone(tenant_id, run, next_due=self.now() + self.again_after):
             return []
+        crash_point("sweep_marked")
         self._send(run.event)
         log.info("run_sent_again", tenant_id=tenant_id, request_id=run.request_id, stage=run.stage, was=run.state)
         return [f"{run.state}_sent_again"]
@@ -138,6 +140,7 @@ class Sweeper:
     def _push_request(self, tenant_id: str, request: StuckRequest) -> list[str]:
         if not self.store.touch(tenant_id, request):
             return []
+        crash_point("sweep_marked")
         self._send(request.next_event)
         log.info("request_pushed_on", tenant_id=tenant_id, request_id=request.request_id, after=request.stage)
         return ["request_pushed_on"]
@@ -145,6 +148,7 @@ class Sweeper:
     def _send(self, stored_event: str) -> None:
         event = parse_event(stored_event.encode())
         self.publisher.publish(event.topic, stored_event.encode(), {**event.attributes(), SWEPT_ATTRIBUTE: "true"})
+        crash_point("sweep_sent")
 
 
 def sweep_forever(

@@ -1,12 +1,15 @@
-"""Merges webhooks into `call_records`; the merge itself is a pure function."""
+"""Merges webhooks into `call_records`, in one transaction that also says what the call's requests stand for now."""
 
 from __future__ import annotations
 
+import json
+from datetime import datetime
 from typing import Any
 
 from google.cloud.spanner_v1 import param_types
 
 from schemas.calls import CallDetails
+from shared.call_merge import Merged, Ranks, merge
 from shared.gateways.database import READ_TIMEOUT_S, TRANSACTION_TIMEOUT_S, OpenDatabase, translated
 from shared.gateways.queries import query
 from shared.gateways.spanner_errors import read_retry
@@ -14,28 +17,14 @@ from shared.names import first_request_id
 from shared.ports import KnownCall
 
 _KEY_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
+_FIRST_TYPES = {"tenant_id": param_types.STRING, "first_request_id": param_types.STRING}
 _READ_TYPES = {**_KEY_TYPES, "first_request_id": param_types.STRING}
-_ROW_TYPES = {**_KEY_TYPES, "details": param_types.STRING, "started_at": param_types.TIMESTAMP}
-
-
-def merged_details(known: CallDetails, new: CallDetails) -> CallDetails:
-    """The newer webhook wins, except where it is silent: an empty value means "not known" in CallRail's bodies.
-
-    People's marks are taken as they are: an emptied note or a removed tag is a change.
-    """
-    spoken = {
-        name: value
-        for name, value in new.model_dump().items()
-        if value not in (None, "", {}) and name not in {"marketing", "marks"}
-    }
-    marketing = {name: value for name, value in new.marketing.model_dump().items() if value}
-    return known.model_copy(
-        update={
-            **spoken,
-            "marketing": known.marketing.model_copy(update=marketing),
-            "marks": new.marks,
-        }
-    )
+_ROW_TYPES = {
+    **_KEY_TYPES,
+    "details": param_types.STRING,
+    "ranks": param_types.STRING,
+    "started_at": param_types.TIMESTAMP,
+}
 
 
 class SpannerCallMerger:
@@ -44,26 +33,25 @@ class SpannerCallMerger:
     def __init__(self, open_database: OpenDatabase) -> None:
         self._open = open_database
 
-    def remember(self, tenant_id: str, details: CallDetails) -> None:
-        self._in_transaction(tenant_id, details, overwrite=False)
-
-    def merge(self, tenant_id: str, details: CallDetails) -> KnownCall:
-        return self._in_transaction(tenant_id, details, overwrite=True)
-
-    def _in_transaction(self, tenant_id: str, details: CallDetails, *, overwrite: bool) -> KnownCall:
-        key = {"tenant_id": tenant_id, "call_id": details.call_id}
-        params = {**key, "first_request_id": first_request_id(tenant_id, details.call_id)}
+    def merge(self, tenant_id: str, said: Merged, *, now: datetime) -> KnownCall:
+        key = {"tenant_id": tenant_id, "call_id": said.details.call_id}
+        first = {"tenant_id": tenant_id, "first_request_id": first_request_id(tenant_id, said.details.call_id)}
 
         def work(transaction: Any) -> KnownCall:
-            rows = _read(transaction, params)
+            rows = _rows(transaction, {**key, **first})
             if not rows:
-                _write(transaction, "insert_details", key, details)
-                return KnownCall(started=False, analyzed=False)
-            stored, analyzed, started = rows[0]
-            if overwrite:
-                known = CallDetails.model_validate_json(stored)
-                _write(transaction, "update_details", key, merged_details(known, details))
-            return KnownCall(started=started, analyzed=analyzed)
+                _write(transaction, "insert_details", key, said)
+                return KnownCall(details=said.details, started=False, analyzed=False, recorded=False, no_audio=False)
+            details, ranks, analyzed, recorded, no_audio, started = rows[0]
+            merged = merge(stored_merge(details, ranks), said)
+            _write(transaction, "update_details", key, merged)
+            if merged.details.recording_url and not recorded:
+                wake = {**first, "now": now}
+                types = {**_FIRST_TYPES, "now": param_types.TIMESTAMP}
+                transaction.execute_update(query("calls", "wake_download"), params=wake, param_types=types)
+            return KnownCall(
+                details=merged.details, started=started, analyzed=analyzed, recorded=recorded, no_audio=no_audio
+            )
 
         with translated("merge call"):
             result: KnownCall = self._open().run_in_transaction(
@@ -72,7 +60,14 @@ class SpannerCallMerger:
         return result
 
 
-def _read(transaction: Any, params: dict[str, Any]) -> list[list[Any]]:
+def stored_merge(details: str, ranks: str | None) -> Merged:
+    """The columns as a merge result; a row from before ranks were kept is worth less than anything new."""
+    parsed = CallDetails.model_validate_json(details)
+    known: Ranks = {name: (int(rank), str(at)) for name, (rank, at) in json.loads(ranks or "{}").items()}
+    return Merged(parsed, known)
+
+
+def _rows(transaction: Any, params: dict[str, Any]) -> list[list[Any]]:
     rows = transaction.execute_sql(
         query("calls", "read_details"),
         params=params,
@@ -83,6 +78,11 @@ def _read(transaction: Any, params: dict[str, Any]) -> list[list[Any]]:
     return list(rows)
 
 
-def _write(transaction: Any, name: str, key: dict[str, str], details: CallDetails) -> None:
-    params = {**key, "details": details.model_dump_json(), "started_at": details.started_at}
+def _write(transaction: Any, name: str, key: dict[str, str], merged: Merged) -> None:
+    params = {
+        **key,
+        "details": merged.details.model_dump_json(),
+        "ranks": json.dumps(merged.ranks),
+        "started_at": merged.details.started_at,
+    }
     transaction.execute_update(query("calls", name), params=params, param_types=_ROW_TYPES)

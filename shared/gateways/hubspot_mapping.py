@@ -24,7 +24,7 @@ def call_properties(call: CrmCall, *, now: datetime) -> dict[str, str]:
 
     `now` stands in for an unknown start, at the first sync only: later ones must not move the call.
     """
-    details, analysis = call.details, call.analysis
+    details = call.details
     started_at = details.started_at or (now if call.previous is None else None)
     duration_ms = "" if details.duration_s is None else str(details.duration_s * 1000)
     from_number, to_number = _numbers(details)
@@ -39,7 +39,7 @@ def call_properties(call: CrmCall, *, now: datetime) -> dict[str, str]:
             "hs_call_from_number": from_number,
             "hs_call_to_number": to_number,
             **_lead(call),
-            "ext_call_intent": analysis.intent,
+            "ext_call_intent": call.analysis.intent if call.analysis else "",
             **_marketing(details.marketing),
         }
     )
@@ -50,7 +50,7 @@ def latest_properties(call: CrmCall) -> dict[str, str]:
     return _present(
         {
             **_lead(call),
-            "ext_last_call_intent": call.analysis.intent,
+            "ext_last_call_intent": call.analysis.intent if call.analysis else "",
             LAST_CALL_AT: timestamp(call.details.started_at),
         }
     )
@@ -92,11 +92,14 @@ def timestamp(moment: datetime | None) -> str:
 
 
 def _lead(call: CrmCall) -> dict[str, str]:
+    analysis = call.analysis
+    if analysis is None:
+        return {}
     return {
-        "ext_lead_score": str(call.analysis.lead_score),
-        "ext_lead_band": "qualified" if call.analysis.qualified else "not qualified",
-        "ext_lead_summary": cut(plain(call.analysis.summary), LONGEST_VALUE),
-        "ext_next_step": cut(plain(call.analysis.next_step), LONGEST_VALUE),
+        "ext_lead_score": str(analysis.lead_score),
+        "ext_lead_band": "qualified" if analysis.qualified else "not qualified",
+        "ext_lead_summary": cut(plain(analysis.summary), LONGEST_VALUE),
+        "ext_next_step": cut(plain(analysis.next_step), LONGEST_VALUE),
     }
 
 

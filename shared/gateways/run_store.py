@@ -8,13 +8,15 @@ conditional UPDATE in a transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from schemas.calls import CrmRecord
 from shared.claims import Admission, ClaimLost, NewRun, RunKey, Sleep, StageRun, attempt_after
+from shared.errors import AlreadyThere
+from shared.gateways.admission import admit, admit_to_known_call, insert_run, put
 from shared.gateways.database import OpenDatabase, read_rows, translated, update_rows
 from shared.gateways.queries import query
 from shared.stage import CallChanges, Completed
@@ -34,23 +36,16 @@ class SpannerRunStore:
         self._open = open_database
 
     def insert(self, run: NewRun, admission: Admission | None) -> None:
-        with translated(f"claim {run.key.stage}"), self._open().batch() as batch:
-            if admission:
-                _admit(batch, run, admission)
-            _put(
-                batch.insert,
-                "stage_runs",
-                **run.key._asdict(),
-                call_id=run.call_id,
-                state="running",
-                attempt=1,
-                claim_token=run.claim_token,
-                worker=run.worker,
-                lease_until=run.lease_until,
-                event=run.event,
-                created_at=COMMIT_TIMESTAMP,
-                updated_at=COMMIT_TIMESTAMP,
-            )
+        try:
+            with translated(f"claim {run.key.stage}"), self._open().batch() as batch:
+                if admission:
+                    admit(batch, run, admission)
+                insert_run(batch, run)
+        except AlreadyThere:
+            # Either this run was claimed before, or only its call was made known before (by a pre-call webhook, say).
+            if admission is None or admission.said is None or self.read(run.key) is not None:
+                raise
+            admit_to_known_call(self._open, run, admission, admission.said)
 
     def read(self, key: RunKey) -> StageRun | None:
         rows = read_rows(self._open, query("runs", "read_run"), key._asdict(), _KEY_TYPES, what=f"read {key.stage} run")
@@ -147,42 +142,9 @@ def _run_of(key: RunKey, row: list[Any]) -> StageRun:
     )
 
 
-def _put(mutation: Callable[..., None], table: str, **row: Any) -> None:
-    """Buffer one row by column names (`insert`, `update` or `insert_or_update` of a batch)."""
-    mutation(table=table, columns=tuple(row), values=[tuple(row.values())])
-
-
-def _admit(batch: Any, run: NewRun, admission: Admission) -> None:
-    _put(
-        batch.insert,
-        "processing_requests",
-        tenant_id=run.key.tenant_id,
-        request_id=run.key.request_id,
-        call_id=run.call_id,
-        kind=admission.kind,
-        origin=admission.origin,
-        state="active",
-        stage=run.key.stage,
-        received_at=admission.received_at,
-        created_at=COMMIT_TIMESTAMP,
-        updated_at=COMMIT_TIMESTAMP,
-    )
-    if admission.details:
-        _put(
-            batch.insert_or_update,
-            "call_records",
-            tenant_id=run.key.tenant_id,
-            call_id=run.call_id,
-            details=admission.details.model_dump_json(),
-            started_at=admission.details.started_at,
-            created_at=COMMIT_TIMESTAMP,
-            updated_at=COMMIT_TIMESTAMP,
-        )
-
-
 def _write_ledger(batch: Any, run: StageRun, completed: Completed) -> None:
     usage = completed.usage
-    _put(
+    put(
         batch.insert,
         "usage_ledger",
         **run.key._asdict(),
@@ -197,7 +159,7 @@ def _write_ledger(batch: Any, run: StageRun, completed: Completed) -> None:
 
 
 def _write_run_done(batch: Any, run: StageRun, completed: Completed) -> None:
-    _put(
+    put(
         batch.update,
         "stage_runs",
         **run.key._asdict(),
@@ -213,7 +175,7 @@ def _write_run_done(batch: Any, run: StageRun, completed: Completed) -> None:
 
 
 def _write_request(batch: Any, run: StageRun, completed: Completed) -> None:
-    _put(
+    put(
         batch.update,
         "processing_requests",
         tenant_id=run.key.tenant_id,
@@ -230,15 +192,18 @@ def _write_call(batch: Any, run: StageRun, changes: CallChanges) -> None:
     if changes.recording:
         written["recording"] = changes.recording.model_dump_json()
     if changes.no_audio_reason is not None:
-        written["no_audio_reason"] = changes.no_audio_reason
+        written["no_audio_reason"] = changes.no_audio_reason or None
+    if changes.analysis_failed:
+        written["analysis_state"] = "failed"
     if changes.transcript:
         written["transcript"] = changes.transcript.model_dump_json()
     if changes.analysis:
+        written["analysis_state"] = "done"
         written["analysis"] = changes.analysis.model_dump_json()
         written["intent"] = changes.analysis.intent
         written["lead_score"] = changes.analysis.lead_score
     if written:
-        _put(
+        put(
             batch.update,
             "call_records",
             tenant_id=run.key.tenant_id,
@@ -250,7 +215,7 @@ def _write_call(batch: Any, run: StageRun, changes: CallChanges) -> None:
 
 def _write_crm(batch: Any, run: StageRun, records: tuple[CrmRecord, ...]) -> None:
     for record in records:
-        _put(
+        put(
             batch.insert_or_update,
             "crm_syncs",
             tenant_id=run.key.tenant_id,

@@ -70,15 +70,17 @@ def task_values(call: CrmCall) -> dict[str, Any]:
         "CallObject": call.call_id,
         "CallDisposition": disposition(details),
         "Description": cut(plain_text(call.sections), DESCRIPTION_LENGTH),
-        "Ext_Lead_Score__c": analysis.lead_score,
-        "Ext_Intent__c": analysis.intent,
-        "Ext_Next_Step__c": cut(analysis.next_step, TEXT_LENGTH),
+        "Ext_Lead_Score__c": analysis.lead_score if analysis else None,
+        "Ext_Intent__c": analysis.intent if analysis else None,
+        "Ext_Next_Step__c": cut(analysis.next_step, TEXT_LENGTH) if analysis else None,
     }
     return {name: value for name, value in values.items() if value is not None}
 
 
 def score_values(call: CrmCall) -> dict[str, Any]:
     """The person's own custom fields: ours to overwrite with every newer call."""
+    if call.analysis is None:
+        return {}
     values: dict[str, Any] = {
         "Ext_Lead_Score__c": call.analysis.lead_score,
         "Ext_Lead_Summary__c": cut(call.analysis.summary, SUMMARY_LENGTH),

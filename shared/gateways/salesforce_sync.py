@@ -149,13 +149,13 @@ class CallSync:
             return self._creation(person, facts, scores)
         if person.was_called_after(self._call.details.started_at):
             return None
-        if person.lacks_rating and facts.takes("Rating", self._rating):
+        if person.lacks_rating and self._rating and facts.takes("Rating", self._rating):
             scores["Rating"] = self._rating
         return Write(_PERSON, person.object_name, scores, record_id=person.record_id) if scores else None
 
     def _creation(self, person: NewPerson, facts: ObjectFacts, scores: dict[str, object]) -> Write:
         values = {**new_person_values(person.object_name, self._call, phone=self._phone), **scores}
-        if person.object_name == "Lead":
+        if person.object_name == "Lead" and self._rating:
             values["Rating"] = self._rating
         for name in ("LeadSource", "Rating"):
             # An org may restrict its picklists; the same facts stand in Description and score.
@@ -174,7 +174,8 @@ class CallSync:
 
     @property
     def _rating(self) -> str:
-        return rating(self._call.analysis.lead_score)
+        """Empty while nobody has judged the call."""
+        return rating(self._call.analysis.lead_score) if self._call.analysis else ""
 
     def _task_write(self, plan: Plan) -> Write:
         values = task_values(self._call)

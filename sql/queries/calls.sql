@@ -27,7 +27,8 @@ WHERE r.tenant_id = @tenant_id AND r.call_id = @call_id
 ORDER BY r.received_at, s.created_at
 
 -- name: read_details
-SELECT c.details, c.analysis IS NOT NULL AS analyzed,
+SELECT c.details, c.details_ranks, c.analysis IS NOT NULL AS analyzed, c.recording IS NOT NULL AS recorded,
+  c.no_audio_reason IS NOT NULL AS no_audio,
   EXISTS (
     SELECT r.request_id
     FROM processing_requests AS r
@@ -38,9 +39,19 @@ WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
 
 -- name: update_details
 UPDATE call_records
-SET details = @details, started_at = @started_at, updated_at = PENDING_COMMIT_TIMESTAMP()
+SET details = @details, details_ranks = @ranks, started_at = @started_at, updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND call_id = @call_id
 
 -- name: insert_details
-INSERT INTO call_records (tenant_id, call_id, details, started_at, created_at, updated_at)
-VALUES (@tenant_id, @call_id, @details, @started_at, PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
+INSERT INTO call_records (tenant_id, call_id, details, details_ranks, started_at, created_at, updated_at)
+VALUES (@tenant_id, @call_id, @details, @ranks, @started_at, PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
+
+-- name: wake_download
+UPDATE stage_runs
+SET due_at = @now, updated_at = PENDING_COMMIT_TIMESTAMP()
+WHERE tenant_id = @tenant_id AND request_id = @first_request_id AND stage = 'download' AND state = 'deferred'
+
+-- name: read_merge
+SELECT details, details_ranks
+FROM call_records
+WHERE tenant_id = @tenant_id AND call_id = @call_id

@@ -10,6 +10,9 @@ from schemas.crm import CrmCall, CrmSection
 from schemas.transcript import Transcript
 
 _TITLE_CHARACTERS = 255
+_NOT_JUDGED = CrmSection(
+    heading="Analysis", lines=("Not available yet. This record is completed as soon as the analysis is.",)
+)
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,14 @@ class ScoreBands:
         return "warm" if score >= self.warm else "cold"
 
 
-def crm_call(call: CallRecord, analysis: CallAnalysis, *, bands: ScoreBands, previous: CrmRecord | None) -> CrmCall:
-    """The call for one CRM; `previous` is what an earlier sync left there. Empty sections are left out."""
+def crm_call(call: CallRecord, *, bands: ScoreBands, previous: CrmRecord | None) -> CrmCall:
+    """The call for one CRM; `previous` is what an earlier sync left there. Empty sections are left out.
+
+    A call that no model has judged says so: no score and no summary are made up for it.
+    """
+    analysis = call.analysis
     sections = (
-        CrmSection(heading="Summary", lines=(analysis.summary,)),
-        CrmSection(heading="Next step", lines=(analysis.next_step,)),
-        _score_section(analysis, bands=bands),
-        CrmSection(heading="Topics", lines=analysis.topics),
+        *(_judged_sections(analysis, bands=bands) if analysis else (_NOT_JUDGED,)),
         CrmSection(heading="Marketing", lines=_marketing_lines(call.details.marketing)),
         CrmSection(heading="Marks", lines=_marks_lines(call.details.marks)),
         CrmSection(heading="Recording", lines=_recording_lines(call, analysis)),
@@ -48,11 +52,22 @@ def crm_call(call: CallRecord, analysis: CallAnalysis, *, bands: ScoreBands, pre
     )
 
 
-def title(details: CallDetails, analysis: CallAnalysis, *, bands: ScoreBands) -> str:
+def _judged_sections(analysis: CallAnalysis, *, bands: ScoreBands) -> tuple[CrmSection, ...]:
+    return (
+        CrmSection(heading="Summary", lines=(analysis.summary,)),
+        CrmSection(heading="Next step", lines=(analysis.next_step,)),
+        _score_section(analysis, bands=bands),
+        CrmSection(heading="Topics", lines=analysis.topics),
+    )
+
+
+def title(details: CallDetails, analysis: CallAnalysis | None, *, bands: ScoreBands) -> str:
     """`Call from +13035550123: new lead (score 82, hot)`, at most 255 characters."""
     kind = "Voicemail" if details.voicemail else "Call"
     preposition = "from" if details.direction == "inbound" else "to"
     number = details.caller_number or "a withheld number"
+    if analysis is None:
+        return f"{kind} {preposition} {number}: not analyzed yet"[:_TITLE_CHARACTERS]
     score = f"score {analysis.lead_score}, {bands.of(analysis.lead_score)}"
     return f"{kind} {preposition} {number}: {_plain(analysis.intent)} ({score})"[:_TITLE_CHARACTERS]
 
@@ -98,10 +113,10 @@ def _marks_lines(marks: Marks) -> tuple[str, ...]:
     )
 
 
-def _recording_lines(call: CallRecord, analysis: CallAnalysis) -> tuple[str, ...]:
+def _recording_lines(call: CallRecord, analysis: CallAnalysis | None) -> tuple[str, ...]:
     """What there is to listen to, and a word of caution when nothing was."""
     lines = [_recording_line(call)]
-    if analysis.basis == "metadata":
+    if analysis is not None and analysis.basis == "metadata":
         lines.append("Judged from the call's details alone: no words were known.")
     return tuple(lines)
 

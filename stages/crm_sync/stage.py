@@ -8,9 +8,8 @@ from typing import Any
 
 import structlog
 
-from schemas.analysis import CallAnalysis
 from schemas.calls import CallRecord, CrmRecord, Provider
-from schemas.events import CallSynced
+from schemas.events import CallLeftIncomplete, CallSynced
 from shared.errors import Deferred, NotReady, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
 from shared.ports import CallReader, CrmGateways
 from shared.stage import CallChanges, Completed, StageContext
@@ -34,7 +33,8 @@ class CrmSyncDeps:
 
 
 def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
-    """Consumes `CallAnalyzed`, produces `CallSynced`, writes what each CRM holds and ends the request.
+    """Consumes `CallAnalyzed` (or `CallLeftIncomplete`: the call goes to the CRM as far as it is known, marked),
+    produces `CallSynced`, writes what each CRM holds and ends the request.
 
     After each CRM that took the call its record goes into the checkpoint. All CRMs are tried before a failure is
     raised, so one that is down never holds up another. Raises `PermanentFailure` (no such call, no analysis, record
@@ -43,13 +43,13 @@ def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
     providers = context.tenant.config.crm_config.providers
     if not providers:
         return _completed(context, ())
-    call, analysis = _gather(context, deps)
+    call = _gather(context, deps)
     synced = _synced_before(context.checkpoint, providers)
     failures: dict[Provider, PipelineError] = {}
     for provider in providers:
         if provider in synced:
             continue
-        crm_document = crm_call(call, analysis, bands=deps.bands, previous=previous_record(call, provider))
+        crm_document = crm_call(call, bands=deps.bands, previous=previous_record(call, provider))
         try:
             synced[provider] = deps.crms.for_tenant(context.tenant, provider).sync_call(crm_document)
         except PipelineError as failure:
@@ -60,17 +60,17 @@ def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
     return _completed(context, tuple(synced[provider] for provider in providers))
 
 
-def _gather(context: StageContext, deps: CrmSyncDeps) -> tuple[CallRecord, CallAnalysis]:
+def _gather(context: StageContext, deps: CrmSyncDeps) -> CallRecord:
     call = deps.calls.get(context.tenant.tenant_id, context.call_id)
     if call is None:
         raise PermanentFailure(
             "call_not_found", f"the tenant has no call {context.call_id}", fix="it may be past its retention"
         )
-    if call.analysis is None:
+    if call.analysis is None and not isinstance(context.event, CallLeftIncomplete):
         raise PermanentFailure(
             "analysis_missing", f"call {context.call_id} has no analysis", fix="run it again from the analyze stage"
         )
-    return call, call.analysis
+    return call
 
 
 def _synced_before(checkpoint: Mapping[str, Any], providers: tuple[Provider, ...]) -> dict[Provider, CrmRecord]:
@@ -100,5 +100,9 @@ def _rank(failure: PipelineError) -> int:
 
 
 def _completed(context: StageContext, records: tuple[CrmRecord, ...]) -> Completed:
+    if isinstance(context.event, CallLeftIncomplete):
+        # Nobody downstream should take an unfinished call for a finished one: no `CallSynced`.
+        changes = CallChanges(crm=records, analysis_failed=context.event.failed_stage == "analyze")
+        return Completed(next_event=None, changes=changes, request_state="done")
     event = CallSynced(tenant_id=context.tenant.tenant_id, request_id=context.request_id, call_id=context.call_id)
     return Completed(next_event=event, changes=CallChanges(crm=records), request_state="done")

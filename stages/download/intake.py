@@ -1,59 +1,93 @@
-"""What the first stage does with webhooks that do not start the chain: remember, merge, or keep unprocessed."""
+"""One call, many triggers: what the first stage does with each webhook of a call, in whatever order they come.
+
+Every webhook is merged into the call's record. What happens next follows from what is known then, not from which
+webhook came: start the chain once, wake it when its recording is known, transcribe late audio once, tell the CRM what
+changed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from schemas.calls import CallDetails
-from schemas.events import CallAnalyzed, CallReceived
-from schemas.webhooks import WebhookShapeError, details_of
+from schemas.events import CallAnalyzed, CallReceived, Event
+from schemas.webhooks import CALL_KINDS, WebhookShapeError, details_of
+from shared.call_merge import Merged, said
 from shared.claims import Admission
 from shared.errors import InvalidEvent
-from shared.names import first_request_id
-from shared.ports import CallMerger
+from shared.names import first_request_id, late_audio_request_id
+from shared.ports import CallMerger, Clock, KnownCall
 from shared.stage import Completed, StageContext
 
 
 @dataclass(frozen=True)
 class IntakeDeps:
-    """What `run` uses."""
+    """What this module uses."""
 
     merger: CallMerger
+    now: Clock
 
 
 def admit(event: CallReceived) -> Admission:
-    """What the claim writes beside its own row. Only a post-call body is written over what is known of the call."""
-    details = _details(event) if event.kind == "post_call" else None
-    return Admission(kind=event.kind, origin=event.origin, received_at=event.received_at, details=details)
+    """What the claim writes beside its own row: for a post-call webhook, what it says of the call."""
+    words = _said(event) if event.kind == "post_call" else None
+    return Admission(kind=event.kind, origin=event.origin, received_at=event.received_at, said=words)
 
 
 def run(context: StageContext, deps: IntakeDeps) -> Completed:
-    """Consumes `CallReceived` of any kind but post-call.
+    """Consumes `CallReceived` of any kind but post-call, which the download itself takes.
 
-    Pre-call and routing-complete make the call known. Call-modified updates it: an analysed call goes to the CRM
-    again, never through transcription again; a complete call that never started (its post-call webhook was lost)
-    starts the chain. Text messages, forms and unknown bodies are kept as not processed.
+    Produces what `follow_up` says. Text messages, forms and unknown bodies are kept as not processed.
     """
     event = context.event
     if not isinstance(event, CallReceived):
         raise InvalidEvent("wrong_event", "the first stage takes CallReceived only")
-    if event.kind in {"pre_call", "routing_complete"}:
-        deps.merger.remember(event.tenant_id, _details(event))
-        return Completed(next_event=None, request_state="done")
-    if event.kind == "call_modified":
-        return _modify(event, deps)
-    return Completed(next_event=None, request_state="not_processed")
+    if event.kind not in CALL_KINDS:
+        return Completed(next_event=None, request_state="not_processed")
+    known = deps.merger.merge(event.tenant_id, _said(event), now=deps.now())
+    following = follow_up(event, known)
+    ends_here = following is None or following.request_id != event.request_id
+    return Completed(next_event=following, request_state="done" if ends_here else "active")
 
 
-def _modify(event: CallReceived, deps: IntakeDeps) -> Completed:
-    details = _details(event)
-    known = deps.merger.merge(event.tenant_id, details)
-    if known.analyzed:
-        sync = CallAnalyzed(tenant_id=event.tenant_id, request_id=event.request_id, call_id=event.call_id)
-        return Completed(next_event=sync)
-    if not known.started and _is_complete(details):
-        return Completed(next_event=_as_post_call(event), request_state="done")
-    return Completed(next_event=None, request_state="done")
+def absorb(event: Event, deps: IntakeDeps) -> Event | None:
+    """A webhook whose request was begun before: it may still say something new (a second post-call body, with audio).
+
+    Returns what must be published besides what the request itself has to say.
+    """
+    if not isinstance(event, CallReceived) or event.kind != "post_call":
+        return None
+    known = deps.merger.merge(event.tenant_id, _said(event), now=deps.now())
+    return _late_audio(event, known)
+
+
+def follow_up(event: CallReceived, known: KnownCall) -> Event | None:
+    """What a webhook that does not start the chain itself sets going; None when nothing is to be done."""
+    late = _late_audio(event, known)
+    if late is not None:
+        return late
+    if not known.started:
+        return _post_call(event) if event.kind == "call_modified" and _is_complete(known.details) else None
+    if known.details.recording_url and not known.recorded:
+        return _post_call(event)  # the chain waits for this recording: its own event wakes it
+    if event.kind == "call_modified" and known.analyzed:
+        return CallAnalyzed(tenant_id=event.tenant_id, request_id=event.request_id, call_id=event.call_id)
+    return None
+
+
+def _late_audio(event: CallReceived, known: KnownCall) -> CallReceived | None:
+    """The call went on without audio, and now there is some: transcribe it, once."""
+    if not (known.no_audio and known.details.recording_url) or known.recorded:
+        return None
+    request_id = late_audio_request_id(event.tenant_id, event.call_id)
+    if event.request_id == request_id:
+        return None
+    return event.model_copy(update={"kind": "post_call", "request_id": request_id})
+
+
+def _post_call(event: CallReceived) -> CallReceived:
+    request_id = first_request_id(event.tenant_id, event.call_id)
+    return event.model_copy(update={"kind": "post_call", "request_id": request_id})
 
 
 def _is_complete(details: CallDetails) -> bool:
@@ -61,13 +95,8 @@ def _is_complete(details: CallDetails) -> bool:
     return bool(details.duration_s and details.recording_url)
 
 
-def _as_post_call(event: CallReceived) -> CallReceived:
-    request_id = first_request_id(event.tenant_id, event.call_id)
-    return event.model_copy(update={"kind": "post_call", "request_id": request_id})
-
-
-def _details(event: CallReceived) -> CallDetails:
+def _said(event: CallReceived) -> Merged:
     try:
-        return details_of(event)
+        return said(event, details_of(event))
     except WebhookShapeError as error:
         raise InvalidEvent("webhook_shape", str(error)) from error

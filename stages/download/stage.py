@@ -7,9 +7,8 @@ from typing import assert_never
 
 from schemas.calls import CallDetails, RecordingFacts
 from schemas.events import CallAnalyzed, CallReceived, RecordingStored
-from schemas.webhooks import WebhookShapeError, details_of
-from shared.errors import Deferred, InvalidEvent, NotReady
-from shared.ports import ObjectStore, Recordings
+from shared.errors import Deferred, InvalidEvent, NotReady, PermanentFailure
+from shared.ports import CallReader, ObjectStore, Recordings
 from shared.stage import CallChanges, Completed, StageContext
 from stages.download.logic import (
     NEVER_ARRIVED,
@@ -29,6 +28,7 @@ class DownloadDeps:
 
     recordings: Recordings
     objects: ObjectStore
+    calls: CallReader
 
 
 def run(context: StageContext, deps: DownloadDeps) -> Completed:
@@ -38,7 +38,7 @@ def run(context: StageContext, deps: DownloadDeps) -> Completed:
     audio. Writes the object `recordings/<tenant>/<call>.<ext>` once. Raises `NotReady` and `Deferred` while the
     recording is awaited, `InvalidEvent`, `PermanentFailure` (not audio), `TenantBlocked`, `TransientFailure`.
     """
-    event, details = _call_of(context)
+    event, details = _call_of(context, deps)
     reason = reason_for_no_audio(details)
     if reason:
         return _without_audio(context, event, details, reason=reason)
@@ -59,14 +59,15 @@ def run(context: StageContext, deps: DownloadDeps) -> Completed:
     return _with_audio(context, facts_of(deps.objects, fetched))
 
 
-def _call_of(context: StageContext) -> tuple[CallReceived, CallDetails]:
+def _call_of(context: StageContext, deps: DownloadDeps) -> tuple[CallReceived, CallDetails]:
+    """The event, and the call as all its webhooks together describe it: a later one may have brought the recording."""
     event = context.event
     if not isinstance(event, CallReceived):
         raise InvalidEvent("unexpected_event", f"download is started by call_received, not {type(event).__name__}")
-    try:
-        return event, details_of(event)
-    except WebhookShapeError as error:
-        raise InvalidEvent("unreadable_webhook", str(error)) from error
+    call = deps.calls.get(context.tenant.tenant_id, context.call_id)
+    if call is None:
+        raise PermanentFailure("call_not_found", "the call's record is gone", fix="it may be past its retention")
+    return event, call.details
 
 
 def _wait_or_go_on(context: StageContext, event: CallReceived, details: CallDetails, *, missing: NotReady) -> Completed:
@@ -92,7 +93,7 @@ def _with_audio(context: StageContext, facts: RecordingFacts) -> Completed:
         next_event=RecordingStored(
             tenant_id=context.tenant.tenant_id, request_id=context.request_id, call_id=context.call_id
         ),
-        changes=CallChanges(recording=facts),
+        changes=CallChanges(recording=facts, no_audio_reason=""),
     )
 
 
