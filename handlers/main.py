@@ -22,7 +22,11 @@ def __getattr__(name: str) -> Target:
     if name not in TARGETS:
         raise AttributeError(name)
     if name not in _built:
-        _built[name] = _build(name)
+        try:
+            _built[name] = _build(name)
+        except AttributeError as error:
+            # Left as it is, it would be read as "there is no such service" by whoever asked for the attribute.
+            raise RuntimeError(f"service {name} could not be built") from error
     return _built[name]
 
 

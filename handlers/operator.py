@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import structlog
 from flask import Request, Response
 
+from handlers.framework import without_rereading
 from shared.errors import PipelineError, TransientFailure
 from shared.gateways.push_tokens import PushRejected, PushVerifier
 from shared.sweeper import SweepReport
@@ -31,6 +32,9 @@ class OperatorService:
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=8))
 
     def __call__(self, request: Request) -> Response:
+        return without_rereading(request, self._route)
+
+    def _route(self, request: Request) -> Response:
         if request.path == "/livez":
             return Response("ok", 200, content_type="text/plain")
         try:

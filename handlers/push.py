@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from flask import Request, Response
 
+from handlers.framework import without_rereading
 from schemas.events import Event, TranscriptionOutput
 from shared.answers import AGAIN, Answer
 from shared.dead_letters import GivenUp
@@ -52,6 +53,9 @@ class PushService:
     take: Callable[[Delivery], Answer]
 
     def __call__(self, request: Request) -> Response:
+        return without_rereading(request, self._route)
+
+    def _route(self, request: Request) -> Response:
         if request.path == "/livez":
             return Response("ok", 200, content_type="text/plain")
         if request.path != "/" or request.method != "POST":

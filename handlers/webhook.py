@@ -7,12 +7,12 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 
 import structlog
 from flask import Request, Response
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from handlers.framework import without_rereading
 from handlers.health import HealthPage
 from handlers.receiver import MAX_BODY_BYTES, RETRY_AFTER_S, Post, Receiver, Reply, is_known_event
 from handlers.webhook_body import CONTENT_TYPES
@@ -32,11 +32,7 @@ class WebhookService:
     health: HealthPage
 
     def __call__(self, request: Request) -> Response:
-        try:
-            return self._route(request)
-        finally:
-            # functions-framework reads the body once more after the answer, whatever its size: let it find nothing.
-            request.stream = BytesIO()
+        return without_rereading(request, self._route)
 
     def _route(self, request: Request) -> Response:
         path = request.path
@@ -65,8 +61,9 @@ class WebhookService:
             body = request.get_data(cache=False)
         except RequestEntityTooLarge:
             return _too_large()
-        except ClientDisconnected:
-            return _problem(400, "body_incomplete", "the body ended early")
+        except Exception:
+            # The connection broke off (werkzeug's error) or a chunk is none (gunicorn's, of no common class).
+            return _problem(400, "body_incomplete", "the body ended early or is not well chunked")
         if len(body) > MAX_BODY_BYTES:
             return _too_large()
         post = Post(

@@ -180,7 +180,7 @@ def _download(settings: Settings, service: Service) -> StageSpec:
         admit=admit,
         absorb=partial(intake.absorb, deps=intake_deps),
         after_failure=partial(left_incomplete, now=now),
-        lease=timedelta(seconds=service.ack_deadline_s),
+        lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )
 
@@ -200,6 +200,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
         objects=objects(settings),
         calls=calls(settings, role="transcribe"),
         default_model=settings.speech_model,
+        first_look=timedelta(seconds=settings.transcript_look_s),
     )
     return StageSpec(
         name="transcribe",
@@ -207,7 +208,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
         run=partial(transcribe.submit, deps=deps),
         after_failure=partial(left_incomplete, now=now),
         resume=partial(transcribe.collect, deps=deps),
-        lease=timedelta(seconds=service.ack_deadline_s),
+        lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )
 
@@ -229,7 +230,7 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
         accepts=(CallTranscribed,),
         run=partial(analyze.run, deps=deps),
         after_failure=partial(left_incomplete, now=now),
-        lease=timedelta(seconds=service.ack_deadline_s),
+        lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )
 
@@ -254,9 +255,14 @@ def _crm_sync(settings: Settings, service: Service) -> StageSpec:
         accepts=(CallAnalyzed, CallLeftIncomplete),
         run=partial(crm_sync.run, deps=deps),
         admit=admit_incomplete,
-        lease=timedelta(seconds=service.ack_deadline_s),
+        lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )
+
+
+def _lease(settings: Settings, service: Service) -> timedelta:
+    """As long as Pub/Sub waits for the answer: whoever is still silent then gets the message again elsewhere."""
+    return timedelta(seconds=settings.lease_s or service.ack_deadline_s)
 
 
 # -- parts --------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ OPERATION_UNKNOWN = "speech_operation_unknown"
 """The gateway's code for an operation that Speech has forgotten; it keeps finished ones for some days."""
 FORBIDDEN = frozenset({"PERMISSION_DENIED", "UNAUTHENTICATED"})
 
-_FIRST_LOOK = timedelta(minutes=15)
+FIRST_LOOK = timedelta(minutes=15)
 """The first batch after idle was seen to take minutes (reference: Speech §3.2)."""
 _WORTH_ANOTHER_TRY = frozenset(
     {"RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN", "ABORTED", "CANCELLED"}
@@ -37,9 +37,9 @@ class Next(StrEnum):
     GIVE_UP = "give_up"
 
 
-def look_again_at(now: datetime, *, duration_s: float) -> datetime:
+def look_again_at(now: datetime, *, duration_s: float, first_look: timedelta = FIRST_LOOK) -> datetime:
     """When the sweeper should poll: the output's own notice comes long before, so this is generous."""
-    return now + _FIRST_LOOK + timedelta(seconds=duration_s)
+    return now + first_look + timedelta(seconds=duration_s)
 
 
 def judge_operation(

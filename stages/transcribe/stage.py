@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from schemas.checkpoints import TranscriptionCheckpoint
 from schemas.events import CallTranscribed, TranscriptionOutput
@@ -22,6 +23,8 @@ class TranscribeDeps:
     objects: ObjectStore
     calls: CallReader
     default_model: str
+    first_look: timedelta = logic.FIRST_LOOK
+    """How long an operation may be silent before it is looked after."""
 
 
 def submit(context: StageContext, deps: TranscribeDeps) -> Completed:
@@ -85,7 +88,8 @@ def _look_after(context: StageContext, deps: TranscribeDeps, saved: Transcriptio
     now = context.now()
     match logic.judge_operation(operation.state, operation.error, submitted_at=saved.submitted_at, now=now):
         case Next.WAIT:
-            raise Waiting(checkpoint=context.checkpoint, until=logic.look_again_at(now, duration_s=saved.duration_s))
+            again_at = logic.look_again_at(now, duration_s=saved.duration_s, first_look=deps.first_look)
+            raise Waiting(checkpoint=context.checkpoint, until=again_at)
         case Next.FINISH:
             lost = PermanentFailure("speech_output_lost", "the operation succeeded, its output object is not there")
             return _submit_again(context, deps, saved, because=lost, billed_s=operation.billed_s)
@@ -195,7 +199,7 @@ def _submitted(
             languages=job.language_codes,
             agent_channel=job.agent_channel,
             submitted_at=now,
-            wait_until=logic.look_again_at(now, duration_s=job.duration_s),
+            wait_until=logic.look_again_at(now, duration_s=job.duration_s, first_look=deps.first_look),
             submissions=submissions,
             rejected=rejected,
         )

@@ -99,7 +99,10 @@ def test_a_call_that_cannot_end_fails_the_demo(demos: Mapping[str, subprocess.Co
 
 
 def pipeline(*arguments: str) -> str:
-    ran = subprocess.run([PROGRAMS / "pipeline", *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True)
+    command = [PROGRAMS / "pipeline", *arguments]
+    ran: subprocess.CompletedProcess[str] = subprocess.run(
+        command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -129,7 +132,7 @@ def worker_by_hand(target: str, *, endpoint: str, env: Mapping[str, str]) -> Ite
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_for(lambda: answers(f"{endpoint}livez"), bool, what=f"{target} by hand")
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/livez"), bool, what=f"{target} by hand")
         yield
     finally:
         process.terminate()

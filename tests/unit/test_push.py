@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from io import BytesIO
 from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from handlers.dead_letter import DeadLetterTaker
 from handlers.push import BadEnvelope, PushService, StageTaker, read_envelope
@@ -167,6 +168,20 @@ def test_any_other_address_is_no_success(path: str, method: str) -> None:
     taker = Taker()
     assert push(taker, path=path, method=method).status_code == 404
     assert taker.taken == []
+
+
+def test_a_rejected_requests_body_is_not_read() -> None:
+    """A worker that checks tokens itself is reachable by anybody, with a body of any size."""
+
+    class Unread(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise AssertionError("nobody may read this")
+
+    service = PushService(verifier=Refusing(PushRejected("push_token_missing", "no token")), take=Taker())
+    environ = EnvironBuilder(path="/", method="POST", headers=[("Transfer-Encoding", "chunked")]).get_environ()
+    environ |= {"wsgi.input": Unread(), "wsgi.input_terminated": True}
+    _, status, _ = run_wsgi_app(served(service), environ)
+    assert status.startswith("401 ")
 
 
 def test_livez_needs_no_token() -> None:

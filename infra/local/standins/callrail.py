@@ -26,10 +26,10 @@ View = Callable[..., Any]
 _MAX_FORM_BYTES = 600_000_000
 
 
-def create_app(store: CallRailStore | None = None) -> Flask:
-    """The stand-in with its own, empty store unless one is given."""
+def create_app(store: CallRailStore | None = None, *, plan: FaultPlan | None = None) -> Flask:
+    """The stand-in with its own, empty store and plan unless they are given."""
     store = store or CallRailStore()
-    plan = FaultPlan()
+    plan = plan or FaultPlan()
     app = Flask("callrail-standin")
     app.json.sort_keys = False  # type: ignore[attr-defined] # the default provider has it; its base class does not
     app.config["MAX_CONTENT_LENGTH"] = _MAX_FORM_BYTES

@@ -44,11 +44,11 @@ class PersonRef(BaseModel):
     id: str
 
 
-def create_app() -> Flask:
+def create_app(*, plan: FaultPlan | None = None) -> Flask:
     """The stand-in as a Flask application; all state lives in it."""
     app = Flask(__name__)
     app.url_map.merge_slashes = False  # an encoded slash in an external id must not become a redirect
-    orgs, plan = Orgs(), FaultPlan()
+    orgs, plan = Orgs(), plan or FaultPlan()
     app.register_blueprint(admin_blueprint(plan, state=lambda: _state(orgs), reset=orgs.clear))
     app.register_error_handler(ConnectionDropped, lambda _: ("", 500))
     app.before_request(_read_body)
