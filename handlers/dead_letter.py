@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import structlog
 
 from shared.answers import ACKNOWLEDGED, AGAIN, Answer
-from shared.deliveries import Delivery
 from shared.crash_points import crash_point
+from shared.deliveries import Delivery
 from shared.desk import Desk
 from shared.errors import PipelineError
 

@@ -37,6 +37,9 @@ from shared.ports import Clock, Publisher, Secrets, TenantDirectory
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1024 * 1024
+MAX_EVENT_CHARS = 2_600_000
+"""What `stage_runs.event` can hold (Spanner: 2,621,440 characters), less what a later event may add. Escapes make an
+event up to six times as long as its body. A Pub/Sub message of that many characters is still far below 10 MB."""
 RETRY_AFTER_S = 5
 _SAFE_SUBJECT = re.compile(r"^[A-Za-z0-9_.:-]{1,64}$")
 
@@ -172,10 +175,14 @@ class Receiver:
     def _keep(self, event: CallReceived, attributes: Mapping[str, str]) -> bool:
         """Durable one way or the other: in Pub/Sub, or in the inbox that the sweeper empties (False).
 
-        Raises `TransientFailure` when neither took it.
+        Raises `TransientFailure` when neither took it, `Refused` when no later stage could store it.
         """
+        data = event.model_dump_json()
+        if len(data) > MAX_EVENT_CHARS:
+            message = f"at most {MAX_EVENT_CHARS} characters once it is decoded"
+            raise Refused(413, "body_too_large", message, tenant_id=event.tenant_id)
         try:
-            self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
+            self.publisher.publish(event.topic, data.encode(), attributes)
         except TransientFailure as error:
             name = self.inbox.keep(event, attributes)
             log.error("webhook_kept_in_inbox", code=error.code, object_name=name)

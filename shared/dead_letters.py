@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
 
 from shared.deliveries import Delivery
 from shared.errors import PipelineError
 
 TOPIC = "dead-letters"
 UNASSIGNED_TENANT = "unassigned"
-"""Owns the dead letters whose tenant cannot be told; created with the first of them."""
+"""Owns what belongs to no single tenant: letters whose tenant cannot be told, and replays across tenants."""
+
+KEPT = timedelta(days=400)
+"""How long a letter is kept after its last failure."""
+KEPT_DISCARDED = timedelta(days=30)
+"""How long a discarded letter can be restored; then Spanner removes it, and the caller's data with it."""
+
+LetterState = Literal["open", "replaying", "closed", "discarded"]
+LETTER_STATES: tuple[LetterState, ...] = ("open", "replaying", "closed", "discarded")
+Source = Literal["runner", "pubsub"]
 
 _MAX_ATTRIBUTE_BYTES = 1024  # Pub/Sub's limit for one attribute value
 
@@ -49,9 +59,17 @@ def _clip(text: str) -> str:
     return text.encode()[:_MAX_ATTRIBUTE_BYTES].decode(errors="ignore")
 
 
-def source_of(attributes: Mapping[str, str]) -> str:
+def source_of(attributes: Mapping[str, str]) -> Source:
     """`runner` when a stage gave up, `pubsub` when the subscription's dead-letter policy did."""
     return "runner" if "dl_reason" in attributes else "pubsub"
+
+
+def letter_id(subject: str, *, prefix: str = "d") -> str:
+    """`d-…` for a failure, `e-…` for an edited copy: derived, so that the same thing twice is one letter."""
+    return f"{prefix}-{hashlib.sha256(subject.encode()).hexdigest()[:32]}"
+
+
+# --- what is kept -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -61,10 +79,12 @@ class DeadLetter:
     tenant_id: str
     dead_letter_id: str
     request_id: str
+    """The request that was given up first."""
     call_id: str
     stage: str
-    state: str
+    state: LetterState
     reason: str
+    """Why it was given up; `error_code` is what the stage itself said last."""
     detail: str
     fix: str
     attempts: int
@@ -72,6 +92,25 @@ class DeadLetter:
     replays: int
     created_at: datetime
     updated_at: datetime
+    current_request_id: str
+    """The request that a replay goes on with: another one after a re-run from an earlier stage."""
+    error_code: str | None = None
+    run_state: str | None = None
+    failed_at: datetime | None = None
+    replayed_at: datetime | None = None
+    replayed_by: str | None = None
+    closed_at: datetime | None = None
+    note: str | None = None
+    discard_reason: str | None = None
+    copy_of: str | None = None
+    kept_until: datetime | None = None
+    has_topic: bool = True
+    """Whether anybody knows where the message belongs; without it, nothing can be sent again."""
+
+    @property
+    def restorable_until(self) -> datetime | None:
+        """Until when a discarded letter can be restored; None for every other."""
+        return self.kept_until if self.state == "discarded" else None
 
 
 @dataclass(frozen=True)
@@ -82,7 +121,6 @@ class DeadLetterBody:
     topic: str
     event: str
     attributes: Mapping[str, str]
-    note: str
 
 
 @dataclass(frozen=True)
@@ -101,42 +139,280 @@ class NewDeadLetter:
     topic: str
     event: str
     attributes: Mapping[str, str]
+    message_id: str
+    """Pub/Sub's own id: the same in the recorder's subscription and in the archive's."""
+    published_at: datetime | None
+    source: Source
+
+
+@dataclass(frozen=True)
+class KnownLetter:
+    """A row that a new failure may belong to."""
+
+    dead_letter_id: str
+    request_id: str
+    current_request_id: str | None
+    stage: str
+    state: LetterState
+    failed_at: datetime | None
+    replayed_at: datetime | None
+    closed_at: datetime | None
+    replayed_by: str | None
+    is_known: bool
+    """Whether this very message was recorded before."""
+
+    @property
+    def is_rerun(self) -> bool:
+        return self.current_request_id not in {None, self.request_id}
+
+
+def letter_for(failure: NewDeadLetter, known: Sequence[KnownLetter]) -> KnownLetter | None:
+    """The letter that a failure belongs to, of those with its id or its request; None when it is a new one.
+
+    A letter being replayed takes the failure of its stage, an edited copy before its original; a letter that was re-run
+    from an earlier stage follows the new request, wherever that fails.
+    """
+    same_stage = [one for one in known if one.stage == failure.stage and one.state == "replaying"]
+    reruns = [one for one in known if one.is_rerun and one.current_request_id == failure.request_id]
+    same_id = [one for one in known if one.dead_letter_id == failure.dead_letter_id]
+    return next(iter([*same_stage, *reruns, *same_id]), None)
+
+
+def is_news(failure: NewDeadLetter, letter: KnownLetter) -> bool:
+    """Whether the failure happened after all that is known of the letter: late messages must not reopen it."""
+    if failure.published_at is None:
+        return True
+    moments = (letter.failed_at, letter.replayed_at, letter.closed_at)
+    return all(moment is None or failure.published_at > moment for moment in moments)
 
 
 @dataclass(frozen=True)
 class AuditEntry:
-    """Who did what to what."""
+    """Who did what to what, and what came of it."""
 
     actor: str
     action: str
     target: str
     detail: Mapping[str, Any]
+    outcome: str = "done"
 
 
-class DeadLetterStore(Protocol):
-    """Keeps dead letters; every method takes the tenant, alone or inside its argument."""
+# --- what is asked ------------------------------------------------------------------------------------
+
+Sort = Literal["newest", "oldest", "attempts", "replays", "occurrences"]
+SORTS: tuple[Sort, ...] = ("newest", "oldest", "attempts", "replays", "occurrences")
+
+
+@dataclass(frozen=True)
+class LetterFilter:
+    """Which letters. None and empty mean any; `tenant_id` None means all tenants."""
+
+    tenant_id: str | None = None
+    states: tuple[LetterState, ...] = ("open",)
+    stage: str | None = None
+    reason: str | None = None
+    error_code: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    text: str | None = None
+    """Found in ids, reason, detail, fix, last error or note; capitals do not matter."""
+    ids: tuple[str, ...] = ()
+    sort: Sort = "newest"
+    limit: int = 100
+
+
+@dataclass(frozen=True)
+class LetterGroup:
+    """Letters of one tenant with the same stage and reason."""
+
+    tenant_id: str
+    stage: str
+    reason: str
+    letters: int
+    occurrences: int
+    replays: int
+    oldest: datetime
+    newest: datetime
+    detail: str
+    """Of the newest letter, as an example."""
+    fix: str
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One message that was recorded for a letter."""
+
+    message_id: str
+    stage: str
+    reason: str
+    detail: str
+    fix: str
+    attempts: int
+    source: Source
+    published_at: datetime | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """A request that a letter belongs to."""
+
+    request_id: str
+    kind: str
+    origin: str
+    state: str
+    stage: str
+    received_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One stage of such a request."""
+
+    request_id: str
+    stage: str
+    state: str
+    attempt: int
+    worker: str
+    error_code: str | None
+    error_detail: str | None
+    error_fix: str | None
+    due_at: datetime | None
+    checkpoint: Mapping[str, Any]
+    started_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class HistoryLine:
+    """One line of the audit log about a letter."""
+
+    at: datetime
+    actor: str
+    action: str
+    note: str | None
+    outcome: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReplayLine:
+    """A letter's part in one replay."""
+
+    job_id: str
+    state: str
+    reason: str | None
+    replay_number: int | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class StateCount:
+    """How many letters of one tenant are in a state."""
+
+    state: LetterState
+    letters: int
+    oldest: datetime
+    replays: int
+    created_lately: int
+    closed_lately: int
+
+
+@dataclass(frozen=True)
+class UsageAverage:
+    """What one stage used on average, with one model, in `calls` finished calls."""
+
+    stage: str
+    model: str
+    calls: int
+    audio_s: float
+    input_tokens: float
+    output_tokens: float
+
+
+class LetterRecords(Protocol):
+    """Changes letters; every method takes the tenant, alone or inside its argument."""
 
     def record(self, letter: NewDeadLetter) -> None:
-        """Insert, or count once more where the same request and stage was given up before.
+        """Insert, or note once more where the same work was given up before; the same message twice is recorded once.
 
         Raises `InvalidEvent` when the tenant does not exist.
         """
         ...
 
     def ensure_unassigned_tenant(self) -> None:
-        """Create the owner of letters that belong to nobody; harmless when it is there."""
+        """Create the owner of what belongs to nobody; harmless when it is there."""
         ...
 
-    def list_letters(self, tenant_id: str, *, limit: int) -> list[DeadLetter]:
-        """Newest first."""
+    def knows(self, letter: NewDeadLetter) -> bool:
+        """Whether this message was recorded."""
         ...
+
+    def discard(self, letter: DeadLetter, reason: str, audit: AuditEntry, *, kept_until: datetime) -> bool:
+        """Give the letter up, with a reason; False when it is not open."""
+        ...
+
+    def restore(self, letter: DeadLetter, audit: AuditEntry, *, now: datetime, kept_until: datetime) -> bool:
+        """Open a discarded letter again; False when it is not discarded or its time is over."""
+        ...
+
+    def note(self, letter: DeadLetter, text: str, audit: AuditEntry) -> bool:
+        """Replace the letter's note; False when there is no such letter."""
+        ...
+
+    def close_arrived(self, tenant_id: str, *, limit: int) -> int:
+        """Close letters whose stage is done, each with its line in the audit log; returns how many."""
+        ...
+
+    def insert_copy(
+        self, body: DeadLetterBody, audit: AuditEntry, *, replaced: str | None, kept_until: datetime
+    ) -> bool:
+        """Insert a whole letter, imported or edited; False when its id is taken.
+
+        `replaced` names the letter that the copy stands for: it is discarded in the same commit and kept as long as
+        `kept_until` says.
+        """
+        ...
+
+
+class LetterReads(Protocol):
+    """Looks at letters, one tenant at a time; only `tenants_with_letters` looks across."""
+
+    def tenants_with_letters(self, states: Sequence[LetterState]) -> list[str]: ...
+
+    def list_letters(self, tenant_id: str, wanted: LetterFilter) -> list[DeadLetter]: ...
+
+    def group_letters(self, tenant_id: str, wanted: LetterFilter) -> list[LetterGroup]: ...
 
     def read(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody | None: ...
 
-    def start_replay(self, letter: DeadLetter, audit: AuditEntry) -> bool:
-        """Reopen the failed run and mark the letter, in one commit; False when somebody was faster."""
+    def failures(self, tenant_id: str, dead_letter_id: str) -> list[Failure]:
+        """Oldest first."""
         ...
 
-    def discard(self, letter: DeadLetter, reason: str, audit: AuditEntry) -> bool:
-        """Give the letter up for good, with a reason; False when it is not open."""
+    def requests(self, tenant_id: str, request_ids: Sequence[str]) -> list[RequestLine]: ...
+
+    def runs(self, tenant_id: str, request_ids: Sequence[str]) -> list[RunLine]:
+        """Every stage of the requests, oldest first."""
         ...
+
+    def history(self, tenant_id: str, target: str) -> list[HistoryLine]:
+        """What the audit log says of a letter, oldest first."""
+        ...
+
+    def replays_of(self, tenant_id: str, dead_letter_id: str) -> list[ReplayLine]: ...
+
+    def event_of_stage(self, tenant_id: str, request_id: str, stage: str) -> str | None:
+        """The event that started a stage of a request; None when the request never came there."""
+        ...
+
+    def counts(self, tenant_id: str, *, since: datetime) -> list[StateCount]: ...
+
+    def replay_outcomes(self, tenant_id: str) -> Mapping[str, int]:
+        """How many letters of all replays are in each state of a replay."""
+        ...
+
+    def usage_averages(self, tenant_id: str, *, since: datetime) -> list[UsageAverage]: ...

@@ -79,6 +79,8 @@ class KnownCall:
     """Its audio lies in the bucket."""
     no_audio: bool
     """The chain went on without audio."""
+    recording_is_news: bool = False
+    """This merge brought the recording's address."""
 
 
 class CallMerger(Protocol):

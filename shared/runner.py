@@ -169,14 +169,15 @@ class Runner:
         *,
         our_token: str,
     ) -> Answer:
+        if self.stage.absorb and isinstance(event, Event):
+            # Before the row is judged: what this event brings may be what the row waits for.
+            self._publish_also(self.stage.absorb(event), delivery)
         run = self.store.read(key)
         is_continuation = isinstance(event, TranscriptionOutput) or is_swept(delivery)
         if run is None:
             raise NotReady("run_not_recorded", "the request's row is not there yet")
         verdict = decide(run, our_token=our_token, now=self.now(), is_continuation=is_continuation)
         log.info("claim_met_row", state=run.state, verdict=verdict.value, attempt=run.attempt)
-        if verdict is not Verdict.OURS and self.stage.absorb and isinstance(event, Event):
-            self._publish_also(self.stage.absorb(event), delivery)
         match verdict:
             case Verdict.OURS:
                 return self._attempt(run, delivery, event, tenant)

@@ -67,6 +67,7 @@ class Stack:
         self._children: dict[str, Child] = {}
         self._expected_dead: set[str] = set()
         self._state: StackState | None = None
+        self._state_lock = threading.Lock()
 
     def __enter__(self) -> Stack:
         self.start()
@@ -115,6 +116,10 @@ class Stack:
             self._state = None
             self._ports.release()
             self._dir.release()
+
+    def pid(self, name: str) -> int:
+        """The process of a service, for signals of one's own."""
+        return self._child(name).process.pid
 
     def kill(self, name: str) -> None:
         """SIGKILL one service and its children, as a dying machine would. `restart` brings it back."""
@@ -192,11 +197,12 @@ class Stack:
         self._dir.write(self._state)
 
     def _update_process(self, child: Child) -> None:
-        services = tuple(
-            _service_state(child) if service.name == child.spec.name else service for service in self.state.services
-        )
-        self._state = self.state.model_copy(update={"services": services})
-        self._dir.write(self._state)
+        with self._state_lock:  # two services may be restarted at once
+            services = tuple(
+                _service_state(child) if service.name == child.spec.name else service for service in self.state.services
+            )
+            self._state = self.state.model_copy(update={"services": services})
+            self._dir.write(self._state)
 
     def _child(self, name: str) -> Child:
         if name not in self._children:

@@ -11,7 +11,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 from shared.call_merge import Merged, merge
 from shared.claims import Admission, NewRun
 from shared.gateways.call_merger import stored_merge
-from shared.gateways.database import READ_TIMEOUT_S, TRANSACTION_TIMEOUT_S, OpenDatabase, translated
+from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact, translated
 from shared.gateways.queries import query
 from shared.gateways.spanner_errors import read_retry
 
@@ -81,7 +81,7 @@ def admit_to_known_call(open_database: OpenDatabase, run: NewRun, admission: Adm
         insert_run(transaction, run)
 
     with translated(f"claim {run.key.stage}"):
-        open_database().run_in_transaction(work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag="admit")
+        transact(open_database(), work, tag="admit")
 
 
 def _put_call(mutation: Callable[..., None], run: NewRun, merged: Merged, **created: Any) -> None:

@@ -10,7 +10,7 @@ from google.cloud.spanner_v1 import param_types
 
 from schemas.calls import CallDetails
 from shared.call_merge import Merged, Ranks, merge
-from shared.gateways.database import READ_TIMEOUT_S, TRANSACTION_TIMEOUT_S, OpenDatabase, translated
+from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact, translated
 from shared.gateways.queries import query
 from shared.gateways.spanner_errors import read_retry
 from shared.names import first_request_id
@@ -43,21 +43,25 @@ class SpannerCallMerger:
                 _write(transaction, "insert_details", key, said)
                 return KnownCall(details=said.details, started=False, analyzed=False, recorded=False, no_audio=False)
             details, ranks, analyzed, recorded, no_audio, started = rows[0]
-            merged = merge(stored_merge(details, ranks), said)
+            known = stored_merge(details, ranks)
+            merged = merge(known, said)
+            is_news = merged.details.recording_url != known.details.recording_url
             _write(transaction, "update_details", key, merged)
-            if merged.details.recording_url and not recorded:
+            if is_news and not recorded:
                 wake = {**first, "now": now}
                 types = {**_FIRST_TYPES, "now": param_types.TIMESTAMP}
                 transaction.execute_update(query("calls", "wake_download"), params=wake, param_types=types)
             return KnownCall(
-                details=merged.details, started=started, analyzed=analyzed, recorded=recorded, no_audio=no_audio
+                details=merged.details,
+                started=started,
+                analyzed=analyzed,
+                recorded=recorded,
+                no_audio=no_audio,
+                recording_is_news=is_news,
             )
 
         with translated("merge call"):
-            result: KnownCall = self._open().run_in_transaction(
-                work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag="merge_call"
-            )
-        return result
+            return transact(self._open(), work, tag="merge_call")
 
 
 def stored_merge(details: str, ranks: str | None) -> Merged:

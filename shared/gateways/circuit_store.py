@@ -8,7 +8,7 @@ from typing import Any
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from shared.circuits import Circuit
-from shared.gateways.database import OpenDatabase, read_rows, translated, update_rows
+from shared.gateways.database import OpenDatabase, blind_commit, read_rows, update_rows
 from shared.gateways.queries import query
 
 _KEY_TYPES = {"tenant_id": param_types.STRING, "vendor": param_types.STRING}
@@ -43,7 +43,7 @@ class SpannerCircuits:
             "probe_at": circuit.probe_at,
             "updated_at": COMMIT_TIMESTAMP,
         }
-        with translated("write circuit"), self._open().batch() as batch:
+        with blind_commit(self._open, what="write circuit") as batch:
             batch.insert_or_update(table="vendor_circuits", columns=tuple(row), values=[tuple(row.values())])
 
     def claim_probe(self, circuit: Circuit, *, next_probe_at: datetime) -> bool:

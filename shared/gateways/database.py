@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from shared.errors import AlreadyThere, InvalidEvent, PermanentFailure, TransientFailure
+from shared.errors import AlreadyThere, InvalidEvent, TransientFailure
 
 if TYPE_CHECKING:
+    from google.cloud.spanner_v1.batch import Batch
     from google.cloud.spanner_v1.database import Database
 
 T = TypeVar("T")
@@ -18,8 +19,21 @@ T = TypeVar("T")
 OpenDatabase = Callable[[], "Database"]
 
 READ_TIMEOUT_S = 10.0
-TRANSACTION_TIMEOUT_S = 30.0
+REQUEST_TIMEOUT_S = 10.0
+"""Any other request on the way to a commit: a session, the beginning of a transaction, a statement, a rollback."""
 COMMIT_TIMEOUT_S = 20.0
+TRANSACTION_TIMEOUT_S = 30.0
+"""How long an aborted transaction is begun again. One that hangs ends earlier: the first request without an answer
+ends it."""
+
+_QUICK_REQUESTS = (
+    "create_session",
+    "batch_create_sessions",
+    "get_session",
+    "begin_transaction",
+    "execute_sql",
+    "rollback",
+)
 
 
 def database_opener(*, project_id: str, instance_id: str, database_id: str, role: str | None = None) -> OpenDatabase:
@@ -34,14 +48,14 @@ def database_opener(*, project_id: str, instance_id: str, database_id: str, role
 
         client = spanner.Client(project=project_id, disable_builtin_metrics=True)
         database: Database = client.instance(instance_id).database(database_id, database_role=role)
-        _bound_commits(database)
+        _bound_requests(database)
         return database
 
     return open_once
 
 
-def _bound_commits(database: Database) -> None:
-    """Give commits our deadline: the client's own is an hour, and `batch()` takes no other (3.71.0).
+def _bound_requests(database: Database) -> None:
+    """Give requests our deadlines: the client's own is an hour for commits, and `batch()` takes no other (3.71.0).
 
     A worker that waits for an hour holds its push request long past the ack deadline.
     """
@@ -51,11 +65,13 @@ def _bound_commits(database: Database) -> None:
 
     transport = database.spanner_api.transport
     again = if_exception_type(google_errors.ResourceExhausted, google_errors.ServiceUnavailable)
-    transport._wrapped_methods[transport.commit] = wrap_method(
-        transport.commit,
-        default_retry=Retry(predicate=again, initial=0.25, maximum=4.0, timeout=COMMIT_TIMEOUT_S),
-        default_timeout=COMMIT_TIMEOUT_S,
-    )
+    for name, timeout_s in [*((name, REQUEST_TIMEOUT_S) for name in _QUICK_REQUESTS), ("commit", COMMIT_TIMEOUT_S)]:
+        method = getattr(transport, name)
+        transport._wrapped_methods[method] = wrap_method(
+            method,
+            default_retry=Retry(predicate=again, initial=0.25, maximum=4.0, timeout=timeout_s),
+            default_timeout=timeout_s,
+        )
 
 
 @contextmanager
@@ -66,7 +82,8 @@ def translated(what: str) -> Iterator[None]:
     | --- | --- | --- |
     | AlreadyExists | AlreadyThere | an insert found its row: somebody was here before |
     | NotFound of a parent row or row | InvalidEvent | the event speaks of a tenant or request that does not exist |
-    | OutOfRange, FailedPrecondition, InvalidArgument, PermissionDenied | PermanentFailure | a bug or a missing grant |
+    | InvalidArgument, FailedPrecondition, OutOfRange, PermissionDenied | TransientFailure | ours to mend: a schema or a
+    grant that this version does not find yet. The call has to survive it; attempts bound what is a bug |
     | everything else (Aborted after retries, Unavailable, DeadlineExceeded, session loss, …) | TransientFailure | |
     """
     from google.api_core import exceptions as google_errors
@@ -78,19 +95,22 @@ def translated(what: str) -> Iterator[None]:
     except google_errors.NotFound as error:
         if _is_missing_row(error):
             raise InvalidEvent("row_missing", f"{what}: a row it belongs to does not exist") from error
-        raise TransientFailure("spanner_not_found", f"{what}: session, transaction or database not found") from error
+        lost = f"{what}: session, transaction, database, table or column not found"
+        raise TransientFailure("spanner_not_found", lost, fix=_REFUSED_FIX) from error
     except (
         google_errors.OutOfRange,
         google_errors.FailedPrecondition,
         google_errors.InvalidArgument,
         google_errors.PermissionDenied,
     ) as error:
-        raise PermanentFailure("spanner_refused", f"{what}: {type(error).__name__}") from error
+        raise TransientFailure("spanner_refused", f"{what}: {type(error).__name__}", fix=_REFUSED_FIX) from error
     except google_errors.GoogleAPICallError as error:
         raise TransientFailure("spanner_unavailable", f"{what}: {type(error).__name__}") from error
     except google_errors.RetryError as error:
         raise TransientFailure("spanner_timeout", f"{what}: no answer in time") from error
 
+
+_REFUSED_FIX = "run `pipeline migrate`; check the service's database role"
 
 _MISSING_ROW = re.compile(r"\bparent (table|row)\b|\brow\b.* (not found|is missing)", re.IGNORECASE)
 """Emulator: "… not found in parent table: …", "Table t: Row {…} not found."
@@ -109,7 +129,8 @@ def read_rows(
     """Rows of one statement from a single-use snapshot (one read)."""
     from shared.gateways.spanner_errors import read_retry
 
-    with translated(what), open_database().snapshot() as snapshot:
+    database = open_database()
+    with translated(what), _replacing_lost_session(database), database.snapshot() as snapshot:
         return list(
             snapshot.execute_sql(
                 sql,
@@ -133,7 +154,44 @@ def update_rows(
         return [transaction.execute_update(sql, params=params, param_types=types) for sql, params, types in statements]
 
     with translated(what):
-        counts: list[int] = open_database().run_in_transaction(
-            work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag=tag
-        )
-    return counts
+        return transact(open_database(), work, tag=tag)
+
+
+def transact(database: Database, work: Callable[[Any], T], *, tag: str) -> T:
+    """Run `work` in one read-write transaction (one commit); raises the client's errors.
+
+    `work` may run several times: no HTTP and no publish inside.
+    """
+    try:
+        with _replacing_lost_session(database):
+            result: T = database.run_in_transaction(work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag=tag)
+    finally:
+        # The client (3.71.0) marks the thread before it looks for a session, and forgets to unmark it when Spanner
+        # gives none. Every later transaction of this thread would be refused as nested, for the process's life.
+        database._local.transaction_running = False
+    return result
+
+
+@contextmanager
+def blind_commit(open_database: OpenDatabase, *, what: str) -> Iterator[Batch]:
+    """Mutations in one commit, without a read or a lock; written when the block ends well."""
+    database = open_database()
+    with translated(what), _replacing_lost_session(database), database.batch() as batch:
+        yield batch
+
+
+@contextmanager
+def _replacing_lost_session(database: Database) -> Iterator[None]:
+    """Make the client ask for a new session once Spanner does not know its own any more.
+
+    The client (3.71.0) keeps one multiplexed session for all, renews it every week in a thread that dies of its first
+    error, and never looks again: when that session ends, every request of the process fails until it is restarted.
+    """
+    from google.api_core.exceptions import NotFound
+
+    try:
+        yield
+    except NotFound as error:
+        if "Session not found" in str(error):
+            database._sessions_manager._multiplexed_session = None
+        raise

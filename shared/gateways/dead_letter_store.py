@@ -10,7 +10,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject, param_types
 
 from shared.dead_letters import UNASSIGNED_TENANT, AuditEntry, DeadLetter, DeadLetterBody, NewDeadLetter
 from shared.errors import AlreadyThere
-from shared.gateways.database import TRANSACTION_TIMEOUT_S, OpenDatabase, read_rows, translated, update_rows
+from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, translated, update_rows
 from shared.gateways.queries import query
 
 Statement = tuple[str, dict[str, Any], dict[str, Any]]
@@ -33,7 +33,7 @@ class SpannerDeadLetters:
 
     def ensure_unassigned_tenant(self) -> None:
         """Create the owner of letters that belong to nobody; harmless when it is there."""
-        with translated("create the unassigned tenant"), self._open().batch() as batch:
+        with blind_commit(self._open, what="create the unassigned tenant") as batch:
             batch.insert_or_update(
                 table="tenants",
                 columns=("tenant_id", "name", "status", "config", "created_at", "updated_at"),
@@ -96,10 +96,7 @@ class SpannerDeadLetters:
             return True
 
         with translated(what):
-            changed: bool = self._open().run_in_transaction(
-                work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag=tag
-            )
-        return changed
+            return transact(self._open(), work, tag=tag)
 
     def _insert(self, letter: NewDeadLetter) -> None:
         row = {
@@ -121,7 +118,7 @@ class SpannerDeadLetters:
             "created_at": COMMIT_TIMESTAMP,
             "updated_at": COMMIT_TIMESTAMP,
         }
-        with translated("record dead letter"), self._open().batch() as batch:
+        with blind_commit(self._open, what="record dead letter") as batch:
             batch.insert(table="dead_letters", columns=tuple(row), values=[tuple(row.values())])
 
     def _count_again(self, letter: NewDeadLetter) -> None:

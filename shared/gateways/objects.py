@@ -33,10 +33,19 @@ class GcsObjectStore:
     `endpoint` is the base URL of a storage emulator; with it no credentials are looked for. Empty means Google.
     """
 
-    def __init__(self, bucket: str, *, project_id: str, endpoint: str = "", retry_s: float = RETRY_S) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        project_id: str,
+        endpoint: str = "",
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+        retry_s: float = RETRY_S,
+    ) -> None:
         self.bucket = bucket
         self._project_id = project_id
         self._endpoint = endpoint
+        self._timeout_s = timeout_s
         self._retry_s = retry_s
 
     def create(self, name: str, chunks: Iterator[bytes], *, content_type: str) -> StoredObject | None:
@@ -122,7 +131,7 @@ class GcsObjectStore:
         from google.cloud.storage.retry import DEFAULT_RETRY
 
         retry = DEFAULT_RETRY.with_delay(initial=0.2, maximum=5.0, multiplier=2.0).with_timeout(self._retry_s)
-        return {"timeout": TIMEOUT_S, "retry": retry}
+        return {"timeout": self._timeout_s, "retry": retry}
 
 
 class _ChunkReader(io.RawIOBase):

@@ -17,7 +17,7 @@ from schemas.calls import CrmRecord
 from shared.claims import Admission, ClaimLost, NewRun, RunKey, Sleep, StageRun, attempt_after
 from shared.errors import AlreadyThere
 from shared.gateways.admission import admit, admit_to_known_call, insert_run, put
-from shared.gateways.database import OpenDatabase, read_rows, translated, update_rows
+from shared.gateways.database import OpenDatabase, blind_commit, read_rows, update_rows
 from shared.gateways.queries import query
 from shared.stage import CallChanges, Completed
 
@@ -37,7 +37,7 @@ class SpannerRunStore:
 
     def insert(self, run: NewRun, admission: Admission | None) -> None:
         try:
-            with translated(f"claim {run.key.stage}"), self._open().batch() as batch:
+            with blind_commit(self._open, what=f"claim {run.key.stage}") as batch:
                 if admission:
                     admit(batch, run, admission)
                 insert_run(batch, run)
@@ -94,7 +94,7 @@ class SpannerRunStore:
         self._conditional(key, "sleep", values, also=also)
 
     def finish(self, run: StageRun, completed: Completed) -> None:
-        with translated(f"finish {run.key.stage}"), self._open().batch() as batch:
+        with blind_commit(self._open, what=f"finish {run.key.stage}") as batch:
             _write_ledger(batch, run, completed)
             _write_run_done(batch, run, completed)
             _write_request(batch, run, completed)

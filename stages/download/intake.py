@@ -68,8 +68,10 @@ def follow_up(event: CallReceived, known: KnownCall) -> Event | None:
         return late
     if not known.started:
         return _post_call(event) if event.kind == "call_modified" and _is_complete(known.details) else None
-    if known.details.recording_url and not known.recorded:
-        return _post_call(event)  # the chain waits for this recording: its own event wakes it
+    if known.recording_is_news and not known.recorded:
+        # The chain waits for this recording: its own event wakes it. Should this message get lost in a crash, the
+        # sweeper sends it, because the merge has made the waiting run due.
+        return _post_call(event)
     if event.kind == "call_modified" and known.analyzed:
         return CallAnalyzed(tenant_id=event.tenant_id, request_id=event.request_id, call_id=event.call_id)
     return None

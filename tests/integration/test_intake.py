@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ class Bench:
     fails_to_finish: int = 0
 
     def deliver(self, event: CallReceived) -> int:
-        deps = intake.IntakeDeps(merger=SpannerCallMerger(self.database.open))
+        deps = intake.IntakeDeps(merger=SpannerCallMerger(self.database.open), now=HandClock())
 
         def run(context: StageContext) -> Completed:
             assert isinstance(context.event, CallReceived)
@@ -99,6 +100,7 @@ class Bench:
             accepts=(CallReceived,),
             run=run,
             admit=admit,
+            absorb=partial(intake.absorb, deps=deps),
             lease=timedelta(seconds=60),
             max_attempts=3,
         )

@@ -36,8 +36,9 @@ RECORDING = RecordingFacts(
 )
 
 
-def _call(analysis: CallAnalysis = ANALYSIS, **changes: Any) -> CrmCall:
-    return crm_call(call_record(**changes), analysis, bands=BANDS, previous=None)
+def _call(analysis: CallAnalysis | None = ANALYSIS, **changes: Any) -> CrmCall:
+    call = call_record(**changes).model_copy(update={"analysis": analysis})
+    return crm_call(call, bands=BANDS, previous=None)
 
 
 def _lines(call: CrmCall, heading: str) -> tuple[str, ...]:
@@ -148,3 +149,12 @@ def test_the_previous_record_is_that_of_the_same_crm() -> None:
     call = call_record(crm=(record,))
     assert previous_record(call, "salesforce") == record
     assert previous_record(call, "hubspot") is None
+
+
+def test_a_call_that_nobody_judged_says_so_and_makes_nothing_up() -> None:
+    call = _call(None, transcript=transcript_of(("caller", "Hello")))
+    assert call.title.endswith(": not analyzed yet")
+    assert call.analysis is None
+    assert _lines(call, "Summary") == _lines(call, "Lead score") == ()
+    assert "completed" in _lines(call, "Analysis")[0]
+    assert _lines(call, "Transcript")

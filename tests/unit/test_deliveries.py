@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.events import (
     EVENT_TYPES,
     CallAnalyzed,
+    CallLeftIncomplete,
     CallReceived,
     CallSynced,
     CallTranscribed,
@@ -29,6 +30,7 @@ EVENTS = [
     STORED,
     CallTranscribed(**IDS),
     CallAnalyzed(**IDS),
+    CallLeftIncomplete(**IDS, failed_stage="analyze", received_at=NOON),
     CallSynced(**IDS),
 ]
 

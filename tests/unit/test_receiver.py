@@ -27,9 +27,10 @@ from schemas.tenant import Tenant
 from schemas.webhooks import EVENT_KINDS
 from shared.deliveries import parse_event
 from shared.errors import PermanentFailure, TenantBlocked, TransientFailure
+from shared.inbox import Inbox
 from shared.names import first_request_id
 from tests.support.http_target import served
-from tests.support.ports import NOON, HandClock, MemoryPublisher, MemorySecrets, MemoryTenants
+from tests.support.ports import NOON, HandClock, MemoryObjects, MemoryPublisher, MemorySecrets, MemoryTenants
 from tests.support.tenants import COMPANY, OTHER_COMPANY, SIGNING_KEY, make_tenant
 from tests.support.webhooks import (
     CALL,
@@ -59,6 +60,7 @@ class Bench:
     """The real service over ports in memory."""
 
     publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
+    objects: MemoryObjects = field(default_factory=MemoryObjects)
     secrets: MemorySecrets = field(
         default_factory=lambda: MemorySecrets(
             {
@@ -77,7 +79,11 @@ class Bench:
     def app(self) -> Flask:
         clock = HandClock()
         receiver = Receiver(
-            tenants=MemoryTenants(self.tenants), secrets=self.secrets, publisher=self.publisher, now=clock
+            tenants=MemoryTenants(self.tenants),
+            secrets=self.secrets,
+            publisher=self.publisher,
+            inbox=Inbox(self.objects),
+            now=clock,
         )
         health = HealthPage(can_publish=lambda: True, neighbours=dict, now=clock)
         return served(WebhookService(receiver=receiver, health=health))
@@ -388,11 +394,26 @@ def test_an_id_that_is_no_id_cannot_become_one(bench: Bench) -> None:
     assert re.fullmatch(r"body-[0-9a-f]{32}", bench.event().call_id)
 
 
-def test_nothing_is_acknowledged_that_was_not_published(bench: Bench) -> None:
+def test_mistake_12_what_cannot_be_published_is_kept_in_the_inbox(bench: Bench) -> None:
+    """CallRail never sends again: the webhook is written to an independent store and published by the sweeper."""
     bench.publisher.failing = 1
     answer = bench.post(POST_CALL)
+    assert answer.status_code == 202
+    assert bench.publisher.messages == []
+    assert len(bench.objects.held) == 1
+
+    inbox = Inbox(bench.objects)
+    assert inbox.drain(bench.publisher) == {"inbox_published": 1}
+    assert bench.event().payload == POST_CALL
+    assert bench.objects.held == {}
+
+
+def test_nothing_is_acknowledged_that_was_kept_nowhere(bench: Bench) -> None:
+    bench.publisher.failing, bench.objects.failing = 1, 1
+    answer = bench.post(POST_CALL)
     assert answer.status_code == 503
-    assert error_of(answer) == "publish_failed"
+    assert error_of(answer) == "storage_unavailable"
+    assert "nothing was kept" in answer.get_data(as_text=True)
     assert answer.headers["Retry-After"] == "5"
     assert bench.post(POST_CALL).status_code == 202
     assert len(bench.publisher.messages) == 1
@@ -426,7 +447,11 @@ class BrokenTenants:
 )
 def test_a_fault_of_ours_is_never_a_success_and_shows_nothing(error: Exception, status: int, code: str) -> None:
     receiver = Receiver(
-        tenants=BrokenTenants(error), secrets=MemorySecrets({}), publisher=MemoryPublisher(), now=HandClock()
+        tenants=BrokenTenants(error),
+        secrets=MemorySecrets({}),
+        publisher=MemoryPublisher(),
+        inbox=Inbox(MemoryObjects()),
+        now=HandClock(),
     )
     health = HealthPage(can_publish=lambda: True, neighbours=dict, now=HandClock())
     client = served(WebhookService(receiver=receiver, health=health)).test_client()
@@ -539,7 +564,7 @@ class Request:
 
 def test_the_checks_come_in_the_documented_order(bench: Bench) -> None:
     """docs/api/webhook.md promises this order: a request that fails them all is mended one check at a time."""
-    bench.publisher.failing = 99
+    bench.publisher.failing = bench.objects.failing = 99
     request = Request()
 
     def answers() -> Iterator[tuple[int, str]]:
@@ -569,7 +594,7 @@ def test_the_checks_come_in_the_documented_order(bench: Bench) -> None:
         )
         request.headers = {"Signature": callrail_signature(SIGNING_KEY, request.body)}
         yield ask()
-        bench.publisher.failing = 0
+        bench.publisher.failing = bench.objects.failing = 0
         yield ask()
 
     assert list(answers()) == [
@@ -582,7 +607,7 @@ def test_the_checks_come_in_the_documented_order(bench: Bench) -> None:
         (401, "unauthorized"),
         (401, "unauthorized"),
         (403, "tenant_not_active"),
-        (503, "publish_failed"),
+        (503, "storage_unavailable"),
         (422, "wrong_shape"),
     ]
 

@@ -1,0 +1,203 @@
+"""What a chaos run left behind: rows, objects, dead letters, what the CRMs hold and what vendors would bill."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import httpx
+from google.cloud.spanner_v1 import param_types
+
+from infra.local.chaos.tenants import ChaosTenant
+from infra.local.plan import AUDIO_BUCKET
+from shared.dead_letters import UNASSIGNED_TENANT, DeadLetter
+from shared.desk import Desk
+from shared.gateways.database import OpenDatabase, read_rows
+from shared.gateways.hubspot_schema import CALL_KEY as HUBSPOT_CALL_KEY
+from shared.gateways.queries import query
+from shared.gateways.salesforce_fields import CALL_KEY as SALESFORCE_CALL_KEY
+
+_TIMEOUT_S = 30.0
+_MOST_LETTERS = 10_000
+
+
+class RequestRow(NamedTuple):
+    tenant: str
+    request_id: str
+    call_id: str
+    kind: str
+    state: str
+    stage: str
+
+
+class RunRow(NamedTuple):
+    tenant: str
+    request_id: str
+    call_id: str
+    stage: str
+    state: str
+    attempt: int
+    error_code: str | None
+    error_detail: str | None
+
+
+class CallRow(NamedTuple):
+    tenant: str
+    call_id: str
+    recording_object: str | None
+    has_transcript: bool
+    has_analysis: bool
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """One operation that Speech started. `usable`: it was billed and its transcript lay there to be read."""
+
+    call_id: str
+    usable: bool
+    billed_s: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the audit looks at, as it stands now."""
+
+    requests: Sequence[RequestRow]
+    runs: Sequence[RunRow]
+    calls: Sequence[CallRow]
+    letters: Sequence[DeadLetter]
+    objects: Sequence[str]
+    activities: Counter[tuple[str, str, str]]
+    """(tenant, provider, call id) → records; the tenant is told by the account the record lies in."""
+    people: Counter[tuple[str, str, str]]
+    """(tenant, provider, number) → contacts, or Leads and Contacts."""
+    recognitions: Sequence[Recognition]
+    model_answers: int
+
+
+class Witness:
+    """Looks at a stack."""
+
+    def __init__(
+        self, env: Mapping[str, str], tenants: Sequence[ChaosTenant], *, open_database: OpenDatabase, desk: Desk
+    ) -> None:
+        self._env = env
+        self._tenants = tenants
+        self._open = open_database
+        self._desk = desk
+
+    def rows(self) -> tuple[list[RequestRow], list[RunRow]]:
+        """What moves: enough to see whether the stack has settled."""
+        requests = [RequestRow(*row) for row in self._select("audit_requests")]
+        return requests, [RunRow(*row) for row in self._select("audit_runs")]
+
+    def letters(self) -> list[DeadLetter]:
+        """Everybody's dead letters, nobody's included."""
+        owners = (*(tenant.tenant_id for tenant in self._tenants), UNASSIGNED_TENANT)
+        return [letter for owner in owners for letter in self._desk.list_letters(owner, limit=_MOST_LETTERS)]
+
+    def objects(self, prefix: str = "") -> list[str]:
+        """Names of everything in the bucket."""
+        names: list[str] = []
+        token = ""
+        while True:
+            page = self._get(
+                f"{self._env['STORAGE_EMULATOR_HOST']}/storage/v1/b/{AUDIO_BUCKET}/o",
+                prefix=prefix,
+                pageToken=token,
+            )
+            names += [item["name"] for item in page.get("items", [])]
+            token = page.get("nextPageToken", "")
+            if not token:
+                return sorted(names)
+
+    def everything(self) -> Evidence:
+        """The whole picture."""
+        requests, runs = self.rows()
+        hubspot, salesforce = self._state("HUBSPOT_URL"), self._state("SALESFORCE_URL")
+        portals = {tenant.portal: tenant.tenant_id for tenant in self._tenants}
+        orgs = {tenant.consumer_key: tenant.tenant_id for tenant in self._tenants}
+        answered = self._state("VERTEX_ADMIN_URL")["tenants"].values()
+        return Evidence(
+            requests=requests,
+            runs=runs,
+            calls=[CallRow(*row) for row in self._select("audit_calls")],
+            letters=self.letters(),
+            objects=self.objects(),
+            activities=_hubspot_calls(hubspot, portals) + _salesforce_tasks(salesforce, orgs),
+            people=_hubspot_contacts(hubspot, portals) + _salesforce_people(salesforce, orgs),
+            recognitions=self._recognitions(),
+            model_answers=sum(tenant["answers"] for tenant in answered),
+        )
+
+    def _select(self, name: str) -> list[list[Any]]:
+        found = []
+        for tenant in self._tenants:
+            params, types = {"tenant_id": tenant.tenant_id}, {"tenant_id": param_types.STRING}
+            rows = read_rows(self._open, query("audit", name), params, types, what=name)
+            found += [[tenant.tenant_id, *row] for row in rows]
+        return found
+
+    def _recognitions(self) -> list[Recognition]:
+        operations = self._state("SPEECH_ADMIN_URL")["operations"]
+        return [
+            Recognition(
+                call_id=one["audio_uris"][0].rpartition("/")[2].partition(".")[0],
+                usable=not one["errors"] and any(self._is_transcript(uri) for uri in one["output_uris"]),
+                billed_s=one["billed_s"],
+            )
+            for one in operations
+        ]
+
+    def _is_transcript(self, uri: str) -> bool:
+        name = uri.removeprefix(f"gs://{AUDIO_BUCKET}/").replace("/", "%2F")
+        url = f"{self._env['STORAGE_EMULATOR_HOST']}/storage/v1/b/{AUDIO_BUCKET}/o/{name}"
+        answer = httpx.get(url, params={"alt": "media"}, timeout=_TIMEOUT_S, trust_env=False)
+        try:
+            return answer.is_success and "results" in json.loads(answer.content)
+        except ValueError:
+            return False
+
+    def _state(self, variable: str) -> dict[str, Any]:
+        return self._get(f"{self._env[variable]}/_standin/state")
+
+    def _get(self, url: str, **params: str) -> dict[str, Any]:
+        answer = httpx.get(url, params=params, timeout=_TIMEOUT_S, trust_env=False)
+        document: dict[str, Any] = answer.raise_for_status().json()
+        return document
+
+
+Counted = Counter[tuple[str, str, str]]
+
+
+def _hubspot_calls(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
+    return Counter(
+        (owners.get(item["portal"], item["portal"]), "hubspot", item["properties"].get(HUBSPOT_CALL_KEY, ""))
+        for item in state["calls"]
+    )
+
+
+def _hubspot_contacts(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
+    return Counter(
+        (owners.get(item["portal"], item["portal"]), "hubspot", item["properties"].get("phone", ""))
+        for item in state["contacts"]
+    )
+
+
+def _salesforce_tasks(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
+    return Counter(
+        (owners.get(key, key), "salesforce", str(task.get(SALESFORCE_CALL_KEY) or ""))
+        for key, org in state["orgs"].items()
+        for task in org["tasks"]
+    )
+
+
+def _salesforce_people(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
+    return Counter(
+        (owners.get(key, key), "salesforce", str(person.get("Phone") or ""))
+        for key, org in state["orgs"].items()
+        for person in (*org["leads"], *org["contacts"])
+    )

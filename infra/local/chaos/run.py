@@ -1,0 +1,207 @@
+"""One chaos run from an empty machine to a verdict: stack, webhooks, faults, rest, replay, audit."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.local.chaos.audit import Verdict, judge
+from infra.local.chaos.evidence import Witness
+from infra.local.chaos.mixer import Mixer
+from infra.local.chaos.plan import ChaosPlan, make_plan
+from infra.local.chaos.saboteur import Saboteur
+from infra.local.chaos.sender import Sender
+from infra.local.chaos.settle import Rest, settle
+from infra.local.chaos.tenants import ChaosTenant, prepare_tenants
+from infra.local.environment import applied
+from infra.local.stack import Stack, StackOptions
+
+Report = Callable[[str], None]
+
+_SWEEP_EVERY_S = 2.0
+_IMPATIENT = {
+    # What waits for minutes in production waits for seconds here, so that a run sees it happen.
+    "PIPELINE_LEASE_S": "6",
+    "PIPELINE_SWEEP_STALE_S": "8",
+    "PIPELINE_SWEEP_AGAIN_S": "4",
+    "PIPELINE_CIRCUIT_PROBE_S": "2",
+    "PIPELINE_TRANSCRIPT_LOOK_S": "4",
+    "PIPELINE_SECRET_CACHE_TTL_S": "1",
+}
+_SAID = {
+    "duration_s": 1.0,
+    "turns": [{"start_s": 0, "end_s": 1, "text": "My water heater burst and I need a plumber today."}],
+}
+_REST_S = 90.0
+_REST_PER_CALL_S = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChaosOptions:
+    """What the command line asks for."""
+
+    calls: int
+    seed: int
+    duration_s: float
+    keep_logs: Path | None = None
+    """Where the stack's logs stay; None means that they go with the run."""
+
+
+@dataclass(frozen=True)
+class ChaosResult:
+    """One finished run."""
+
+    plan: ChaosPlan
+    verdict: Verdict
+    rest: Rest
+    done: tuple[str, ...]
+    """The faults as they happened."""
+    died: tuple[str, ...]
+    """The crash points at which a process died."""
+    doubled: int
+    """Messages that were published again by the run."""
+    model_answers: int
+
+    @property
+    def holds(self) -> bool:
+        return self.verdict.holds and self.rest.is_quiet
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        verdict = self.verdict
+        return {
+            "seed": self.plan.seed,
+            "plan": self.plan.digest,
+            "calls": len(self.plan.calls),
+            "webhooks": len(self.plan.posts),
+            "duration_s": self.plan.duration_s,
+            "lost": verdict.lost,
+            "duplicated": verdict.duplicated,
+            "double_paid": verdict.double_paid,
+            "stuck": verdict.stuck,
+            "holds": self.holds,
+            "settled": self.rest.is_quiet,
+            "settled_after_s": round(self.rest.seconds, 1),
+            "replayed": self.rest.replayed,
+            "doubled_messages": self.doubled,
+            "model_answers": self.model_answers,
+            "invariants": [
+                {"name": one.name, "holds": one.holds, "found": one.found, "broken": list(one.broken)}
+                for one in verdict.invariants
+            ],
+            "faults": list(self.done),
+            "crash_points": list(self.died),
+        }
+
+
+def run_chaos(options: ChaosOptions, report: Report) -> ChaosResult:
+    """Everything; the stack is gone afterwards. Progress goes to `report`."""
+    plan = make_plan(seed=options.seed, calls=options.calls, duration_s=options.duration_s)
+    report(f"seed {plan.seed}, plan {plan.digest}: {len(plan.calls)} calls, {len(plan.posts)} webhooks")
+    with tempfile.TemporaryDirectory(prefix="pipeline-chaos-") as folder:
+        marks = Path(folder) / "deaths"
+        marks.mkdir()
+        made: list[ChaosTenant] = []
+        stack = Stack(
+            StackOptions(
+                state_dir=options.keep_logs or Path(folder),
+                backoff_scale=0,
+                environ={**os.environ, **_IMPATIENT, **_deaths(plan, marks)},
+            ),
+            prepare=lambda env: _prepare(env, made),
+        )
+        with stack:
+            env = {**stack.state.env, **stack.state.exports}
+            report("the stack is up")
+            with applied(stack.state.env):
+                return _storm(plan, stack, env, made, marks, report)
+
+
+def _deaths(plan: ChaosPlan, marks: Path) -> dict[str, str]:
+    deaths = ",".join(str(death) for death in plan.deaths)
+    return {"PIPELINE_CRASH_POINTS": deaths, "PIPELINE_CRASH_MARKS": str(marks)}
+
+
+def _prepare(env: Mapping[str, str], made: list[ChaosTenant]) -> Mapping[str, str]:
+    made += prepare_tenants(env)
+    said = {"audio_uri": "*", "transcript": _SAID}
+    url = f"{env['SPEECH_ADMIN_URL']}/_standin/transcripts"
+    httpx.post(url, json=said, timeout=30.0, trust_env=False).raise_for_status()
+    return {}
+
+
+def _storm(
+    plan: ChaosPlan,
+    stack: Stack,
+    env: Mapping[str, str],
+    tenants: list[ChaosTenant],
+    marks: Path,
+    report: Report,
+) -> ChaosResult:
+    from handlers import wiring
+    from shared.settings import load_settings
+
+    settings = load_settings()
+    desk = wiring.desk(settings)
+    witness = Witness(env, tenants, open_database=wiring.database(settings), desk=desk)
+    begun = time.monotonic()
+    sender = Sender(env, tenants, plan.calls, begun=begun)
+    saboteur = Saboteur(stack, env, begun=begun, marks=marks, report=report)
+    mixer = Mixer(env, seed=plan.seed)
+    with _sweeping(env):
+        mixer.start()
+        saboteur.start(plan.faults)
+        posts = plan.posts
+        sender.send(posts, report=lambda number: _report_share(number, len(posts), report))
+        time.sleep(max(0.0, begun + plan.duration_s - time.monotonic()))
+        died = tuple(sorted(mark.name for mark in marks.iterdir()))
+        saboteur.heal(plan.deaths)
+        ledger = sender.finish()
+        mixer.stop()
+        report(f"{time.monotonic() - begun:6.1f} s  the storm is over; {len(died)} deaths at crash points")
+        rest = settle(witness, desk, most_s=_REST_S + len(plan.calls) * _REST_PER_CALL_S, report=report)
+    evidence = witness.everything()
+    return ChaosResult(
+        plan=plan,
+        verdict=judge(evidence, ledger, plan.calls, tenants),
+        rest=rest,
+        done=tuple(saboteur.done),
+        died=died,
+        doubled=mixer.doubled,
+        model_answers=evidence.model_answers,
+    )
+
+
+def _report_share(number: int, count: int, report: Report) -> None:
+    if number % max(1, count // 10) == 0:
+        report(f"{number} of {count} webhooks sent")
+
+
+@contextmanager
+def _sweeping(env: Mapping[str, str]) -> Iterator[None]:
+    """What Cloud Scheduler does, more often."""
+    stopped = threading.Event()
+    thread = threading.Thread(target=_sweep_until, args=(f"{env['OPERATOR_URL']}/internal/sweep", stopped), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _sweep_until(url: str, stopped: threading.Event) -> None:
+    while not stopped.wait(_SWEEP_EVERY_S):
+        try:
+            httpx.post(url, timeout=30.0, trust_env=False)
+        except httpx.HTTPError:
+            continue  # killed or frozen: the next sweep finds what this one would have found

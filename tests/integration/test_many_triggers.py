@@ -1,0 +1,202 @@
+"""One call, many triggers, through the runner, the store and real Spanner: in every order, the same end.
+
+The download is the real intake with a scripted recording host: the recording is there once its address is known.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from schemas.analysis import CallAnalysis
+from schemas.calls import RecordingFacts
+from schemas.events import CallAnalyzed, CallReceived, Event, RecordingStored, WebhookKind
+from schemas.webhooks import details_of
+from shared.claims import Admission
+from shared.deliveries import Delivery, parse_event
+from shared.errors import Deferred
+from shared.gateways.call_merger import SpannerCallMerger
+from shared.gateways.calls import SpannerCalls
+from shared.gateways.run_store import SpannerRunStore
+from shared.names import first_request_id, late_audio_request_id, side_request_id
+from shared.runner import Runner, StageSpec
+from shared.stage import CallChanges, Completed, StageContext
+from stages.download import intake
+from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
+from tests.support.ports import NOON, HandClock, MemoryPublisher, MemoryTenants
+from tests.support.webhooks import CALL, POST_CALL, PRE_CALL, ROUTING_COMPLETE
+
+pytestmark = pytest.mark.emulators
+
+OURS = OUR_TENANT.tenant_id
+NO_AUDIO = {**POST_CALL, "recording": "", "recording_redirect": "", "recording_duration": ""}
+FACTS = RecordingFacts(
+    object_name=f"recordings/{OURS}/{CALL}.mp3",
+    content_type="audio/mpeg",
+    size_bytes=1000,
+    sha256="0" * 64,
+    duration_s=211.0,
+    channels=1,
+)
+WAIT = timedelta(hours=1)
+ANALYSIS = CallAnalysis(
+    basis="metadata",
+    summary="A call without a recording.",
+    sentiment="neutral",
+    intent="incomplete",
+    lead_score=50,
+    lead_score_reasons=("first call",),
+    next_step="Call back.",
+    qualified=False,
+    model="rules",
+    prompt_version="1",
+)
+
+
+def trigger(kind: WebhookKind, payload: dict[str, Any], number: int) -> CallReceived:
+    side = side_request_id(OURS, CALL, kind, str(number))
+    return CallReceived(
+        tenant_id=OURS,
+        request_id=first_request_id(OURS, CALL) if kind == "post_call" else side,
+        call_id=CALL,
+        kind=kind,
+        received_at=NOON + timedelta(seconds=number),
+        payload=payload,
+    )
+
+
+FIVE = (
+    trigger("pre_call", PRE_CALL, 1),
+    trigger("routing_complete", ROUTING_COMPLETE, 2),
+    trigger("post_call", NO_AUDIO, 3),
+    trigger("call_modified", {**POST_CALL, "changes": ["recording_duration"]}, 4),
+    trigger("call_modified", {**NO_AUDIO, "tags": ["hot"], "changes": ["tags"]}, 5),
+)
+
+
+@dataclass
+class Pipeline:
+    """The first stage as wired; what it publishes to its own topic is delivered again, as Pub/Sub would."""
+
+    database: PipelineDatabase
+    clock: HandClock = field(default_factory=HandClock)
+    publisher: MemoryPublisher = field(default_factory=MemoryPublisher)
+    downloads: int = 0
+
+    def __post_init__(self) -> None:
+        self.deps = intake.IntakeDeps(merger=SpannerCallMerger(self.database.open), now=self.clock)
+        self.runner = Runner(
+            StageSpec(
+                name="download",
+                accepts=(CallReceived,),
+                run=self._run,
+                admit=_admit,
+                absorb=partial(intake.absorb, deps=self.deps),
+                lease=timedelta(seconds=60),
+                max_attempts=20,
+            ),
+            SpannerRunStore(self.database.open),
+            MemoryTenants((OUR_TENANT, OTHER_TENANT)),
+            self.publisher,
+            self.clock,
+            worker="test",
+        )
+
+    def _run(self, context: StageContext) -> Completed:
+        event = context.event
+        assert isinstance(event, CallReceived)
+        if event.kind != "post_call":
+            return intake.run(context, self.deps)
+        call = SpannerCalls(self.database.open).get(OURS, CALL)
+        assert call is not None
+        ids = {"tenant_id": OURS, "request_id": context.request_id, "call_id": CALL}
+        if call.details.recording_url:
+            self.downloads += 1
+            return Completed(
+                next_event=RecordingStored(**ids), changes=CallChanges(recording=FACTS, no_audio_reason="")
+            )
+        if self.clock() >= NOON + WAIT:
+            changes = CallChanges(no_audio_reason="recording_never_arrived", analysis=ANALYSIS)
+            return Completed(next_event=CallAnalyzed(**ids), changes=changes)
+        raise Deferred("recording_not_ready", "no recording yet", until=NOON + WAIT)
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Deliver, and then whatever the stage sends to itself, until it is quiet."""
+        waiting = list(events)
+        while waiting:
+            event = waiting.pop(0)
+            seen = len(self.publisher.messages)
+            data = event.model_dump_json().encode()
+            status = self.runner.handle(Delivery("m", data, event.attributes(), "s"), event).status
+            assert status == 204
+            sent = [parse_event(message.data) for message in self.publisher.messages[seen:]]
+            waiting += [one for one in sent if isinstance(one, CallReceived)]
+
+    def published(self, kind: type[Event]) -> set[str]:
+        events = [parse_event(message.data) for message in self.publisher.messages]
+        return {event.request_id for event in events if isinstance(event, kind)}
+
+    def state(self) -> dict[str, Any]:
+        call = SpannerCalls(self.database.open).get(OURS, CALL)
+        assert call is not None
+        return {"details": call.details, "recording": call.recording, "no_audio_reason": call.no_audio_reason}
+
+
+def _admit(event: Event) -> Admission:
+    assert isinstance(event, CallReceived)
+    return intake.admit(event)
+
+
+@pytest.fixture
+def pipeline(pipeline_database: PipelineDatabase) -> Pipeline:
+    return Pipeline(pipeline_database)
+
+
+ORDERS = [order for index, order in enumerate(itertools.permutations(range(5))) if index % 5 == 0]
+"""Every fifth of the 120 orders; the merge itself is tried in all of them by tests/unit/test_call_merge.py."""
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: "".join(map(str, order)))
+def test_every_order_with_duplicates_ends_the_same(pipeline: Pipeline, order: tuple[int, ...]) -> None:
+    triggers = [FIVE[index] for index in order]
+    pipeline.deliver([event for event in triggers for _ in range(2)])
+
+    state = pipeline.state()
+    assert state["recording"] == FACTS
+    assert state["no_audio_reason"] == ""
+    assert state["details"].recording_url == POST_CALL["recording"]
+    assert state["details"].marks.tags == ("hot",)
+    assert (state["details"].answered, state["details"].duration_s) == (True, 214)
+    assert pipeline.downloads == 1, "the recording starts transcription once"
+    assert pipeline.published(RecordingStored) == {first_request_id(OURS, CALL)}
+
+
+def test_a_recording_that_comes_after_the_call_went_on_without_it_is_transcribed_once(pipeline: Pipeline) -> None:
+    pipeline.deliver([FIVE[2]])
+    pipeline.clock.advance(WAIT.total_seconds())
+    pipeline.deliver([FIVE[2]])
+    assert pipeline.state()["no_audio_reason"] == "recording_never_arrived"
+
+    pipeline.deliver([FIVE[3], FIVE[3], FIVE[4]])
+    assert pipeline.downloads == 1
+    assert pipeline.state()["recording"] == FACTS
+    assert pipeline.published(RecordingStored) == {late_audio_request_id(OURS, CALL)}
+
+
+def test_a_second_post_call_body_with_audio_wakes_the_chain(pipeline: Pipeline) -> None:
+    pipeline.deliver([FIVE[2]])
+    pipeline.deliver([trigger("post_call", POST_CALL, 6)])
+    assert pipeline.downloads == 1
+    assert pipeline.published(RecordingStored) == {first_request_id(OURS, CALL)}
+
+
+def test_a_lost_post_call_is_made_up_for_by_a_complete_modification(pipeline: Pipeline) -> None:
+    pipeline.deliver([FIVE[0], FIVE[3]])
+    assert pipeline.downloads == 1
+    assert details_of(FIVE[3]).call_id == CALL
