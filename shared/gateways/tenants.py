@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 
 from schemas.tenant import TENANT_ID_PATTERN, Tenant
-from shared.errors import PermanentFailure, TransientFailure
 from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.queries import query
 from shared.gateways.tenant_cache import TenantCache
@@ -69,9 +68,5 @@ class SpannerTenantDirectory:
         from google.cloud.spanner_v1 import param_types
 
         types = dict.fromkeys(params, param_types.STRING)
-        try:
-            rows = read_rows(self._open, query("tenants", name), dict(params), types, what="find tenant")
-        except PermanentFailure as error:
-            # A missing grant or table is ours to mend, and no reason to give up anybody's call.
-            raise TransientFailure("tenant_lookup_refused", error.detail) from error
+        rows = read_rows(self._open, query("tenants", name), dict(params), types, what="find tenant")
         return tenant_of(rows[0]) if rows else None

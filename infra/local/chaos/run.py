@@ -123,7 +123,7 @@ def run_chaos(options: ChaosOptions, report: Report) -> ChaosResult:
             env = {**stack.state.env, **stack.state.exports}
             report("the stack is up")
             with applied(stack.state.env):
-                return _storm(plan, stack, env, made, marks, report)
+                return _storm(plan, _Scene(stack, env, made, marks), report)
 
 
 def _deaths(plan: ChaosPlan, marks: Path) -> dict[str, str]:
@@ -139,31 +139,34 @@ def _prepare(env: Mapping[str, str], made: list[ChaosTenant]) -> Mapping[str, st
     return {}
 
 
-def _storm(
-    plan: ChaosPlan,
-    stack: Stack,
-    env: Mapping[str, str],
-    tenants: list[ChaosTenant],
-    marks: Path,
-    report: Report,
-) -> ChaosResult:
+@dataclass(frozen=True)
+class _Scene:
+    """Where a storm takes place."""
+
+    stack: Stack
+    env: Mapping[str, str]
+    tenants: list[ChaosTenant]
+    marks: Path
+
+
+def _storm(plan: ChaosPlan, scene: _Scene, report: Report) -> ChaosResult:
     from handlers import wiring
     from shared.settings import load_settings
 
     settings = load_settings()
     desk = wiring.desk(settings)
-    witness = Witness(env, tenants, open_database=wiring.database(settings), desk=desk)
+    witness = Witness(scene.env, scene.tenants, open_database=wiring.database(settings), desk=desk)
     begun = time.monotonic()
-    sender = Sender(env, tenants, plan.calls, begun=begun)
-    saboteur = Saboteur(stack, env, begun=begun, marks=marks, report=report)
-    mixer = Mixer(env, seed=plan.seed)
-    with _sweeping(env):
+    sender = Sender(scene.env, scene.tenants, plan.calls, begun=begun)
+    saboteur = Saboteur(scene.stack, scene.env, begun=begun, marks=scene.marks, report=report)
+    mixer = Mixer(scene.env, seed=plan.seed)
+    with _sweeping(scene.env):
         mixer.start()
         saboteur.start(plan.faults)
         posts = plan.posts
         sender.send(posts, report=lambda number: _report_share(number, len(posts), report))
         time.sleep(max(0.0, begun + plan.duration_s - time.monotonic()))
-        died = tuple(sorted(mark.name for mark in marks.iterdir()))
+        died = tuple(sorted(mark.name for mark in scene.marks.iterdir()))
         saboteur.heal(plan.deaths)
         ledger = sender.finish()
         mixer.stop()
@@ -172,7 +175,7 @@ def _storm(
     evidence = witness.everything()
     return ChaosResult(
         plan=plan,
-        verdict=judge(evidence, ledger, plan.calls, tenants),
+        verdict=judge(evidence, ledger, plan.calls, scene.tenants),
         rest=rest,
         done=tuple(saboteur.done),
         died=died,

@@ -127,7 +127,7 @@ def frozen(pid: int) -> Iterator[None]:
 
 
 class _ThankYou(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:  # noqa: N802 - the library's name
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.send_response(204)
         self.end_headers()

@@ -1,0 +1,264 @@
+"""Replay jobs: what an operator asked for, one item for each letter, and how the outcome of an item is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, Protocol
+
+from pydantic import Field
+
+from schemas.base import Contract
+from shared.dead_letters import AuditEntry, DeadLetter
+
+JobState = Literal["waiting", "running", "stopped", "finished"]
+ItemState = Literal["pending", "sent", "skipped", "arrived", "failed", "parked"]
+
+STALLED_AFTER = timedelta(hours=1)
+"""A replay without any outcome for so long may be begun anew: its message is lost, or its job died."""
+DEFAULT_MAX_REPLAYS = 3
+DEFAULT_RATE = 10.0
+"""Messages a second: below what the slowest stage takes beside its live calls (docs/operations/dead-letters.md)."""
+
+
+class ReplayOptions(Contract):
+    """How to replay; stored with the job, so that a resumed job goes on the same way."""
+
+    rate: float = Field(default=DEFAULT_RATE, gt=0, le=1000)
+    """At most this many messages a second."""
+    steps: tuple[int, ...] = ()
+    """Sizes of growing steps; the last one is repeated. Empty: everything in one."""
+    max_failures: float = Field(default=0.2, ge=0, le=1)
+    """The share of new failures among a step's outcomes above which the job stops by itself."""
+    from_stage: str | None = None
+    """Run the call again from this earlier stage, as a new request."""
+    max_replays: int = Field(default=DEFAULT_MAX_REPLAYS, ge=1)
+    """The loop guard: a letter that was replayed so often is left where it is."""
+    is_forced: bool = False
+    """Replay in spite of the loop guard."""
+    wait_s: float = Field(default=300.0, ge=0)
+    """How long to wait for the outcomes of a step."""
+
+
+class JobSelection(Contract):
+    """What was selected, for whoever looks at the job later."""
+
+    words: str
+    """The filter or the ids, as a person would say it."""
+    held: tuple[str, ...] = ()
+    """Tenants that were held back."""
+    left_out: dict[str, int] = Field(default_factory=dict)
+    """Letters that were not taken, by reason."""
+
+
+@dataclass(frozen=True)
+class ReplayJob:
+    """The row of `replay_jobs`."""
+
+    owner: str
+    """The tenant whose job it is; `unassigned` when it reaches across tenants."""
+    job_id: str
+    state: JobState
+    actor: str
+    selection: JobSelection
+    options: ReplayOptions
+    tenants: tuple[str, ...]
+    total: int
+    judged_steps: int
+    stop_reason: str
+    is_locked: bool
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class ReplayItem:
+    """The row of `replay_items`."""
+
+    tenant_id: str
+    dead_letter_id: str
+    position: int
+    state: ItemState
+    reason: str | None = None
+    replay_number: int | None = None
+    """Which replay of its letter this was; 1 for the first."""
+
+
+@dataclass(frozen=True)
+class SentItem:
+    """A look at an item that was sent: how its letter, its stage and its request stand."""
+
+    tenant_id: str
+    dead_letter_id: str
+    position: int
+    replay_number: int
+    letter_state: str
+    letter_replays: int
+    run_state: str | None
+    request_state: str | None
+    is_untouched: bool
+    """Whether no worker has taken the message yet, as far as the rows tell."""
+
+
+def outcome_of(sent: SentItem) -> ItemState | None:
+    """What became of it; None while nobody can tell.
+
+    `parked` means that the run sleeps for a reason that is none of ours (a blocked tenant, a spent quota) and goes on
+    by itself: neither a success nor a failure.
+    """
+    if sent.letter_state == "closed" or sent.run_state == "done":
+        return "arrived"
+    if sent.letter_replays > sent.replay_number or sent.letter_state in {"open", "discarded"}:
+        return "failed"
+    if sent.run_state == "failed" or sent.request_state == "failed":
+        return "failed"  # its new dead letter is not recorded yet
+    if sent.run_state in {"blocked", "deferred"} or sent.request_state == "blocked":
+        return "parked"
+    return None
+
+
+def step_sizes(total: int, steps: Sequence[int]) -> list[int]:
+    """The sizes of all steps: as given, then the last one again and again; all at once without any."""
+    if not steps:
+        return [total] if total else []
+    sizes: list[int] = []
+    while sum(sizes) < total:
+        size = steps[min(len(sizes), len(steps) - 1)]
+        sizes.append(min(size, total - sum(sizes)))
+    return sizes
+
+
+def failure_share(counts: Mapping[str, int]) -> float:
+    """New failures among the outcomes; parked letters are neither."""
+    settled = counts.get("arrived", 0) + counts.get("failed", 0)
+    return counts.get("failed", 0) / settled if settled else 0.0
+
+
+@dataclass(frozen=True)
+class JobReport:
+    """How a job stands. `counts` are its items by state; `reasons` say why items were skipped."""
+
+    job_id: str
+    state: JobState
+    stop_reason: str
+    total: int
+    counts: Mapping[str, int]
+    reasons: Mapping[str, int]
+    left_out: Mapping[str, int]
+    waited_for: bool = True
+    """Whether the outcomes were waited for; without, a letter that was sent is as good as gone."""
+
+    @classmethod
+    def of(cls, job: ReplayJob, items: Sequence[ReplayItem]) -> JobReport:
+        counts = Counter(item.state for item in items)
+        reasons = Counter(item.reason or "" for item in items if item.state == "skipped")
+        return cls(
+            job_id=job.job_id,
+            state=job.state,
+            stop_reason=job.stop_reason,
+            total=job.total,
+            counts=dict(counts),
+            reasons=dict(reasons),
+            left_out=job.selection.left_out,
+            waited_for=job.options.wait_s > 0,
+        )
+
+    @property
+    def remaining(self) -> int:
+        """Selected letters that are not known to have arrived; letters that had arrived before do not count."""
+        settled = self.counts.get("arrived", 0) + self.reasons.get("closed", 0)
+        if not self.waited_for:
+            settled += self.counts.get("sent", 0)
+        left_out = sum(count for reason, count in self.left_out.items() if reason != "closed")
+        return self.total - settled + left_out
+
+    def document(self) -> dict[str, object]:
+        """For `--json`."""
+        return {
+            "job_id": self.job_id,
+            "state": self.state,
+            "stop_reason": self.stop_reason,
+            "total": self.total,
+            "counts": dict(self.counts),
+            "skipped": dict(self.reasons),
+            "left_out": dict(self.left_out),
+            "remaining": self.remaining,
+        }
+
+
+@dataclass(frozen=True)
+class ReplayStart:
+    """What one replay of one letter writes, all of it in one commit or none.
+
+    `request_id` is what the message speaks of. It differs from the letter's for a re-run, whose request is then opened
+    at `stage`; the first stage opens its request itself, as for any new call.
+    """
+
+    letter: DeadLetter
+    job_id: str
+    request_id: str
+    stage: str
+    opens_request: bool
+    edited_event: str | None
+    """An edited copy's event, which then replaces the one that the run keeps."""
+    stalled_before: datetime
+    audit: AuditEntry
+
+
+class ReplayJobs(Protocol):
+    """Keeps replay jobs and their items."""
+
+    def create_job(self, job: ReplayJob, items: Sequence[ReplayItem], audit: AuditEntry) -> None: ...
+
+    def find_job(self, job_id: str) -> ReplayJob | None: ...
+
+    def recent_jobs(self, *, limit: int) -> list[ReplayJob]:
+        """Newest first."""
+        ...
+
+    def items(self, job: ReplayJob) -> list[ReplayItem]:
+        """By position."""
+        ...
+
+    def take_job(self, job: ReplayJob, *, lock_token: str, lease_s: int) -> bool:
+        """Lock the job for one process; False when another holds it or it is finished."""
+        ...
+
+    def renew_job(self, job: ReplayJob, *, lock_token: str, lease_s: int, judged_steps: int) -> bool:
+        """Keep the lock and note progress; False when the job was stopped or taken by another."""
+        ...
+
+    def leave_job(
+        self,
+        job: ReplayJob,
+        *,
+        lock_token: str,
+        state: JobState,
+        stop_reason: str,
+        judged_steps: int,
+        audit: AuditEntry,
+    ) -> None:
+        """Unlock it, saying how it stands; nothing happens when the lock is lost."""
+        ...
+
+    def stop_job(self, job: ReplayJob, *, reason: str, audit: AuditEntry) -> bool:
+        """Ask the process that runs the job to stop; False when it does not run."""
+        ...
+
+    def start_replay(self, start: ReplayStart) -> bool:
+        """Mark the letter and its item, reopen the run or open the re-run, and write the audit log.
+
+        False when the letter is not as `start.letter` says: somebody was faster.
+        """
+        ...
+
+    def mark_item(self, job: ReplayJob, item: ReplayItem, *, before: ItemState) -> None:
+        """Write an item's state if it is still `before`."""
+        ...
+
+    def look_at_sent(self, job: ReplayJob) -> list[SentItem]:
+        """Every item that was sent and has no outcome yet, by position."""
+        ...
