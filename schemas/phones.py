@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import phonenumbers
 
 DEFAULT_REGION = "US"
@@ -13,9 +15,16 @@ _WITHHELD = frozenset(
 """What stands for a withheld number; 266696687 spells "anonymous" on a keypad."""
 
 
+_CANONICAL = re.compile(r"\+1[2-9][0-9]{9}")
+"""A North American number as CallRail sends nearly all of them. `phonenumbers` finds nothing to change in it, and takes
+fifteen times as long to say so."""
+
+
 def to_e164(raw: str, *, region: str = DEFAULT_REGION) -> str:
     """E.164, or an empty string when withheld, a short code, a SIP address or not a number at all."""
     text = raw.strip()
+    if _CANONICAL.fullmatch(text):
+        return text
     if text.lower() in _WITHHELD:
         return ""
     try:

@@ -147,7 +147,11 @@ def _marks(payload: Payload) -> Marks:
 
 
 def _first(payload: Payload, names: tuple[str, ...]) -> str:
-    return next((text for name in names if (text := _text(payload, name))), "")
+    for name in names:
+        text = _text(payload, name)
+        if text:
+            return text
+    return ""
 
 
 def _text(payload: Payload, name: str) -> str:
@@ -155,9 +159,11 @@ def _text(payload: Payload, name: str) -> str:
 
 
 def _plain_text(value: Any) -> str:
+    if isinstance(value, str):  # nearly always
+        return value.strip()
     if value is None or isinstance(value, (bool, dict, list)):
         return ""
-    return str(value).strip()
+    return str(value)
 
 
 def _texts(payload: Payload, name: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ MIGRATION_TOOL = {"shared/gateways/migration_journal.py"}
 """Its table, `schema_migrations`, belongs to the database and to no tenant."""
 
 ACROSS_TENANTS = {
+    "backfill.due_tenants",  # the scheduled reconciliation serves every customer
     "tenants.by_route",  # a webhook names a company or an address; the answer is the tenant
     "tenants.list_tenants",  # the operator's list of customers
     "sweep.sweep_tenants",  # the sweeper visits every tenant in turn

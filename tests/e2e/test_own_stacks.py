@@ -99,7 +99,7 @@ def test_a_call_that_cannot_end_fails_the_demo(demos: Mapping[str, subprocess.Co
 
 
 def pipeline(*arguments: str) -> str:
-    command = [PROGRAMS / "pipeline", *arguments]
+    command = [str(PROGRAMS / "pipeline"), *arguments]
     ran: subprocess.CompletedProcess[str] = subprocess.run(
         command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )

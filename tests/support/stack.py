@@ -19,6 +19,7 @@ from infra.local.prepare import prepare
 from infra.local.stack import Stack, StackOptions
 from schemas.tenant import Tenant
 from shared.gateways.calls import SpannerCalls, StoryLine
+from shared.ports import CrmGateways
 from shared.settings import load_settings
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ class LocalStack:
         return made
 
 
-def _prepare_crms(registry: Any, tenant: Tenant) -> None:
+def _prepare_crms(registry: CrmGateways, tenant: Tenant) -> None:
     for provider in tenant.config.crm_config.providers:
         registry.for_tenant(tenant, provider).prepare()
 

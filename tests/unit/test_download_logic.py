@@ -82,11 +82,11 @@ def test_a_tenant_may_choose_not_to_wait() -> None:
 
 def test_without_a_start_time_the_wait_counts_from_the_webhook() -> None:
     details = CallDetails(call_id="CAL1")
-    wait = {"received_at": STARTED, "wait_deadline_s": 600}
-    assert after_not_ready(details, now=STARTED + timedelta(seconds=599), **wait) == LookAt(  # type: ignore[arg-type]
+    wait: dict[str, Any] = {"received_at": STARTED, "wait_deadline_s": 600}
+    assert after_not_ready(details, now=STARTED + timedelta(seconds=599), **wait) == LookAt(
         STARTED + timedelta(seconds=600)
     )
-    assert after_not_ready(details, now=STARTED + timedelta(seconds=600), **wait) == StopWaiting()  # type: ignore[arg-type]
+    assert after_not_ready(details, now=STARTED + timedelta(seconds=600), **wait) == StopWaiting()
 
 
 @given(deadline_s=st.integers(0, 86_400))

@@ -21,7 +21,7 @@ from shared.gateways.hubspot_mapping import (
     latest_properties,
     timestamp,
 )
-from shared.gateways.hubspot_schema import PROPERTIES
+from shared.gateways.hubspot_schema import PROPERTIES, ObjectType
 from shared.gateways.hubspot_text import body_html, cut, plain
 from tests.support.crm_calls import CALLER, STARTED_AT, call_details, crm_call
 
@@ -71,8 +71,9 @@ def test_all_values_are_strings_and_every_custom_property_is_one_we_prepare() ->
     call = crm_call(details=call_details(marketing=marketing))
     contact = {**first_properties(call, CALLER), **latest_properties(call)}
 
-    for kind, values in (("calls", call_properties(call, now=NOW)), ("contacts", contact)):
-        prepared = {spec.name for spec in PROPERTIES[kind] if not spec.unique}  # type: ignore[index]
+    written: dict[ObjectType, dict[str, str]] = {"calls": call_properties(call, now=NOW), "contacts": contact}
+    for kind, values in written.items():
+        prepared = {spec.name for spec in PROPERTIES[kind] if not spec.unique}
         assert {name for name in values if name.startswith("ext_")} == prepared
         assert all(isinstance(value, str) for value in values.values())
 

@@ -1,7 +1,8 @@
 """CallRail's API v3 and recording hosts for the laptop: `python -m infra.local.standins.callrail --port N`.
 
 One server plays api.callrail.com, app.callrail.com and the storage host (under `/s3/`). Besides the shared admin
-interface: `POST /_standin/recordings`, `POST /_standin/calls`, `PUT /_standin/api_keys`, `PUT /_standin/budget`.
+interface: `POST /_standin/recordings`, `POST /_standin/calls` and `DELETE /_standin/calls/<id>` (a call marked as spam
+disappears), `PUT /_standin/api_keys`, `PUT /_standin/budget`.
 
 Operations for faults: `accounts.list`, `calls.list`, `calls.get`, `recording.json`, `recording.redirect`,
 `recording.file`. On `recording.file`, `drop_after` closes the connection in the middle of the audio.
@@ -17,6 +18,7 @@ from typing import Any
 
 from flask import Flask, Response, abort, jsonify, request
 
+from infra.local.standins.callrail_calls import api_call, with_recording
 from infra.local.standins.callrail_listing import ListingError, chosen_fields, list_calls, shown
 from infra.local.standins.callrail_store import CallRailStore, Recording
 from infra.local.standins.faults import FaultPlan, FaultRule, admin_blueprint
@@ -48,9 +50,13 @@ def _add_admin(app: Flask, store: CallRailStore) -> None:
         return jsonify(call_id=recording.call_id, recording=_webhook_link(recording)), 201
 
     @app.post("/_standin/calls")
-    def put_call() -> tuple[str, int]:
-        body = request.get_json()
-        store.put_call(str(body["account_id"]), body["call"])
+    def put_calls() -> tuple[str, int]:
+        _put_calls(store, request.get_json())
+        return "", 204
+
+    @app.delete("/_standin/calls/<call_id>")
+    def remove_call(call_id: str) -> tuple[str, int]:
+        store.remove_call(call_id)
         return "", 204
 
     @app.put("/_standin/api_keys")
@@ -64,6 +70,23 @@ def _add_admin(app: Flask, store: CallRailStore) -> None:
         return "", 204
 
 
+def _put_calls(store: CallRailStore, body: dict[str, Any]) -> None:
+    """`account_id` with `call` (the API's object), `calls` (several) or `webhook` (a post-call body to make it of).
+
+    `recording` (options of `POST /_standin/recordings` but `call_id`) registers the audio of `call` or `webhook` too.
+    """
+    account_id = str(body["account_id"])
+    for call in body.get("calls", []):
+        store.put_call(account_id, call)
+    call = api_call(body["webhook"], account_id=account_id) if "webhook" in body else body.get("call")
+    if call is None:
+        return
+    if "recording" in body:
+        store.put_recording(_recording({**body["recording"], "call_id": str(call["id"])}))
+        call = with_recording(call, account_id=account_id)
+    store.put_call(account_id, call)
+
+
 def _recording_from_request() -> Recording:
     """JSON (`call_id` and `path` or `synthetic_bytes`), multipart (`file`), or the raw body with `?call_id=`."""
     options: dict[str, Any] = dict(request.args)
@@ -75,6 +98,10 @@ def _recording_from_request() -> Recording:
         data = request.files["file"].read()
     else:
         data = request.get_data()
+    return _recording(options, data)
+
+
+def _recording(options: dict[str, Any], data: bytes = b"") -> Recording:
     return Recording(
         call_id=str(options["call_id"]),
         data=data,

@@ -97,6 +97,12 @@ class CallRailStore:
         with self.lock:
             self.calls[account_id, str(call["id"])] = call
 
+    def remove_call(self, call_id: str) -> None:
+        """Take a call out of every list, as CallRail does with one that a person marked as spam."""
+        with self.lock:
+            for key in [key for key in self.calls if key[1] == call_id]:
+                del self.calls[key]
+
     def calls_of(self, account_id: str) -> list[dict[str, Any]]:
         """Newest first, as CallRail lists them."""
         with self.lock:

@@ -56,6 +56,7 @@ def search(portal: Portal, object_type: str, body: Mapping[str, Any]) -> dict[st
     query = str(body.get("query", "")).lower()
     hits = portal.indexed(object_type, lambda shown: _matches(shown, groups, query))
     for name, descending in reversed(_sorts(body)):
+        # mypy cannot infer a lambda whose default binds the loop's variable.
         hits.sort(key=lambda hit, by=name: hit[1].get(by, ""), reverse=descending)  # type: ignore[misc]
     return _page(object_type, hits, body)
 
