@@ -6,6 +6,7 @@ import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -40,9 +41,19 @@ def read_envelope(body: bytes) -> Delivery:
             attributes={str(name): str(value) for name, value in attributes.items()},
             subscription=str(document.get("subscription", "")),
             attempt=document.get("deliveryAttempt"),
+            published_at=_moment(message.get("publishTime") or message.get("publish_time")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadEnvelope("not a Pub/Sub push request") from error
+
+
+def _moment(text: object) -> datetime | None:
+    """RFC 3339 as Pub/Sub writes it; None for anything else, because no delivery may fail over it."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from shared.claims import Admission
     from shared.desk import Desk
     from shared.gateways.calls import SpannerCalls
+    from shared.gateways.dead_letter_archive import PubSubArchive
     from shared.gateways.objects import GcsObjectStore
     from shared.gateways.publisher import PubSubPublisher
     from shared.gateways.push_tokens import PushVerifier
     from shared.gateways.secrets import SecretManagerSecrets
+    from shared.gateways.story import SpannerStories
     from shared.gateways.tenant_store import TenantStore
     from shared.gateways.tenants import SpannerTenantDirectory
     from shared.runner import Runner, StageSpec
     from shared.stage import Completed, StageContext
+    from shared.story import SchemaGap
     from shared.sweeper import Sweeper
 
 View = Callable[[Request], Response]
@@ -343,6 +346,20 @@ def calls(settings: Settings, *, role: str | None = None) -> SpannerCalls:
     return SpannerCalls(database(settings, role=role))
 
 
+def stories(settings: Settings) -> SpannerStories:
+    """Where calls are, for the command line."""
+    from shared.gateways.story import SpannerStories
+
+    return SpannerStories(database(settings))
+
+
+def schema_gap(settings: Settings) -> SchemaGap:
+    """Whether the database has the schema that this release was written for."""
+    from shared.gateways.schema_gap import schema_gap
+
+    return schema_gap(database(settings))
+
+
 def tenant_directory(settings: Settings, *, role: str | None = None) -> SpannerTenantDirectory:
     """Cached look-up of tenants."""
     from shared.gateways.tenants import SpannerTenantDirectory
@@ -399,6 +416,17 @@ def desk(settings: Settings, *, role: str | None = None) -> Desk:
         publisher=publisher_of(settings),
         pipeline=load_pipeline(),
     )
+
+
+def dead_letter_archive(settings: Settings) -> PubSubArchive:
+    """The raw dead letters of the last 31 days. Raises `ConfigurationError` when the pipeline has no archive."""
+    from shared.dead_letters import TOPIC
+    from shared.gateways.dead_letter_archive import PubSubArchive
+
+    archive = load_pipeline().archive_of(TOPIC)
+    if archive is None:
+        raise ConfigurationError("no_archive", "infra/pipeline.json names no archive of dead letters")
+    return PubSubArchive(project_id=settings.project_id, subscription=settings.topic_prefix + archive.subscription)
 
 
 @cache

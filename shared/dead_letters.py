@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from shared.deliveries import Delivery
 from shared.errors import PipelineError
@@ -331,88 +331,3 @@ class UsageAverage:
     audio_s: float
     input_tokens: float
     output_tokens: float
-
-
-class LetterRecords(Protocol):
-    """Changes letters; every method takes the tenant, alone or inside its argument."""
-
-    def record(self, letter: NewDeadLetter) -> None:
-        """Insert, or note once more where the same work was given up before; the same message twice is recorded once.
-
-        Raises `InvalidEvent` when the tenant does not exist.
-        """
-        ...
-
-    def ensure_unassigned_tenant(self) -> None:
-        """Create the owner of what belongs to nobody; harmless when it is there."""
-        ...
-
-    def knows(self, letter: NewDeadLetter) -> bool:
-        """Whether this message was recorded."""
-        ...
-
-    def discard(self, letter: DeadLetter, reason: str, audit: AuditEntry, *, kept_until: datetime) -> bool:
-        """Give the letter up, with a reason; False when it is not open."""
-        ...
-
-    def restore(self, letter: DeadLetter, audit: AuditEntry, *, now: datetime, kept_until: datetime) -> bool:
-        """Open a discarded letter again; False when it is not discarded or its time is over."""
-        ...
-
-    def note(self, letter: DeadLetter, text: str, audit: AuditEntry) -> bool:
-        """Replace the letter's note; False when there is no such letter."""
-        ...
-
-    def close_arrived(self, tenant_id: str, *, limit: int) -> int:
-        """Close letters whose stage is done, each with its line in the audit log; returns how many."""
-        ...
-
-    def insert_copy(
-        self, body: DeadLetterBody, audit: AuditEntry, *, replaced: str | None, kept_until: datetime
-    ) -> bool:
-        """Insert a whole letter, imported or edited; False when its id is taken.
-
-        `replaced` names the letter that the copy stands for: it is discarded in the same commit and kept as long as
-        `kept_until` says.
-        """
-        ...
-
-
-class LetterReads(Protocol):
-    """Looks at letters, one tenant at a time; only `tenants_with_letters` looks across."""
-
-    def tenants_with_letters(self, states: Sequence[LetterState]) -> list[str]: ...
-
-    def list_letters(self, tenant_id: str, wanted: LetterFilter) -> list[DeadLetter]: ...
-
-    def group_letters(self, tenant_id: str, wanted: LetterFilter) -> list[LetterGroup]: ...
-
-    def read(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody | None: ...
-
-    def failures(self, tenant_id: str, dead_letter_id: str) -> list[Failure]:
-        """Oldest first."""
-        ...
-
-    def requests(self, tenant_id: str, request_ids: Sequence[str]) -> list[RequestLine]: ...
-
-    def runs(self, tenant_id: str, request_ids: Sequence[str]) -> list[RunLine]:
-        """Every stage of the requests, oldest first."""
-        ...
-
-    def history(self, tenant_id: str, target: str) -> list[HistoryLine]:
-        """What the audit log says of a letter, oldest first."""
-        ...
-
-    def replays_of(self, tenant_id: str, dead_letter_id: str) -> list[ReplayLine]: ...
-
-    def event_of_stage(self, tenant_id: str, request_id: str, stage: str) -> str | None:
-        """The event that started a stage of a request; None when the request never came there."""
-        ...
-
-    def counts(self, tenant_id: str, *, since: datetime) -> list[StateCount]: ...
-
-    def replay_outcomes(self, tenant_id: str) -> Mapping[str, int]:
-        """How many letters of all replays are in each state of a replay."""
-        ...
-
-    def usage_averages(self, tenant_id: str, *, since: datetime) -> list[UsageAverage]: ...

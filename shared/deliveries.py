@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -24,6 +25,8 @@ class Delivery:
     attributes: Mapping[str, str]
     subscription: str
     attempt: int | None = None
+    published_at: datetime | None = None
+    """Pub/Sub's own clock; None where the request does not say."""
 
     @property
     def traceparent(self) -> str:

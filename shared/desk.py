@@ -1,101 +1,78 @@
-"""The dead-letter desk: record what was given up, show it, replay it, discard it. One code for worker and CLI."""
+"""The dead-letter desk: record what was given up, look at it, and decide about it. One code for worker, CLI and page.
+
+Replays are `shared.desk_replay`, editing `shared.desk_edit`, files `shared.desk_transfer`, the archive
+`shared.desk_drain`.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
-from schemas.events import Event
 from shared.dead_letters import (
-    UNASSIGNED_TENANT,
+    KEPT,
+    KEPT_DISCARDED,
+    LETTER_STATES,
     AuditEntry,
     DeadLetter,
     DeadLetterBody,
-    DeadLetterStore,
+    LetterFilter,
+    LetterGroup,
+    LetterState,
     NewDeadLetter,
 )
-from shared.deliveries import Delivery, decode_event
-from shared.errors import ConfigurationError, InvalidEvent, NotReady
+from shared.deliveries import Delivery
+from shared.desk_letters import letter_of, unassigned
+from shared.desk_ports import DeadLetterStore
+from shared.desk_prices import StageCost, stage_costs
+from shared.desk_stats import TenantStats, stats_of
+from shared.desk_story import LetterStory, story_of
+from shared.errors import ConfigurationError, InvalidEvent
 from shared.pipeline import Pipeline
-from shared.ports import Publisher
+from shared.ports import Clock, Publisher
 
 log = structlog.get_logger()
 
-_DROPPED_ON_REPLAY = ("dl_", "CloudPubSubDeadLetter", "googclient_")
-"""Diagnostic attributes that say why a message died; a replayed message starts without them."""
+T = TypeVar("T")
 
-_COUNT = re.compile(r"[0-9]{1,9}")
-_MAX_STAGE, _MAX_REASON, _MAX_TEXT = 16, 64, 1000
-"""Lengths of the columns: a letter that is too wordy must not be one that cannot be kept."""
-
-
-def letter_of(delivery: Delivery, pipeline: Pipeline) -> NewDeadLetter:
-    """The row for a message of the dead-letter topic, from the runner or from Pub/Sub's own policy."""
-    attributes = delivery.attributes
-    subscription = attributes.get("dl_subscription") or attributes.get("CloudPubSubDeadLetterSourceSubscription", "")
-    event = _event_in(delivery)
-    stage = (attributes.get("dl_stage") or _stage_of(pipeline, subscription))[:_MAX_STAGE]
-    return NewDeadLetter(
-        tenant_id=event.tenant_id if event else UNASSIGNED_TENANT,
-        dead_letter_id=_letter_id(event, stage, delivery.data),
-        request_id=event.request_id if event else "",
-        call_id=event.call_id if event else "",
-        stage=stage,
-        reason=attributes.get("dl_reason", "attempts_exhausted")[:_MAX_REASON],
-        detail=attributes.get("dl_detail", "Pub/Sub gave up delivering this message")[:_MAX_TEXT],
-        fix=attributes.get("dl_fix", "")[:_MAX_TEXT],
-        attempts=_count(attributes.get("dl_attempts") or attributes.get("CloudPubSubDeadLetterSourceDeliveryCount")),
-        topic=event.topic if event else (pipeline.topic_of_subscription(subscription) or ""),
-        event=delivery.data.decode("utf-8", errors="replace"),
-        attributes=dict(attributes),
-    )
+CLOSED_AT_ONCE = 200
+"""Letters closed in one commit, and at most so many for each tenant and sweep."""
+LATELY = timedelta(hours=24)
+COMPARABLE_FOR = timedelta(days=90)
+"""How far back the ledger is asked for what comparable calls used."""
+_MAX_TEXT = 1000
 
 
-def _event_in(delivery: Delivery) -> Event | None:
-    """The event, when it is one of ours and its attributes agree: only then is its tenant believed."""
-    try:
-        return decode_event(delivery)
-    except (InvalidEvent, NotReady):
-        return None
-
-
-def _stage_of(pipeline: Pipeline, subscription: str) -> str:
-    name = subscription.rpartition("/")[2]
-    for service_name, service in pipeline.services.items():
-        if any(item.subscription == name for item in service.subscribes):
-            return service_name
-    return "unknown"
-
-
-def _letter_id(event: Event | None, stage: str, data: bytes) -> str:
-    """Derived, so that the same failure delivered twice is one letter."""
-    subject = f"{event.request_id}\x1f{stage}".encode() if event else data
-    return "d-" + hashlib.sha256(subject).hexdigest()[:32]
-
-
-def _count(text: str | None) -> int:
-    return int(text) if text and _COUNT.fullmatch(text) else 1
+def utc_now() -> datetime:
+    """The wall clock, UTC and aware."""
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What operators do with dead letters."""
+    """What operators do with dead letters. Every change says who did it and is one commit with its audit line."""
 
     store: DeadLetterStore
     publisher: Publisher
     pipeline: Pipeline
+    now: Clock = utc_now
 
-    def record(self, delivery: Delivery) -> None:
-        """Keep a message of the dead-letter topic. Raises `TransientFailure` when Spanner does not answer."""
+    # -- record ----------------------------------------------------------------------------------------
+
+    def record(self, delivery: Delivery) -> NewDeadLetter:
+        """Keep a message of the dead-letter topic; the same message twice is kept once.
+
+        Raises `TransientFailure` when Spanner does not answer.
+        """
         letter = letter_of(delivery, self.pipeline)
         try:
             self.store.record(letter)
         except InvalidEvent:
-            letter = _unassigned(letter)
+            letter = unassigned(letter)
             self.store.ensure_unassigned_tenant()
             self.store.record(letter)
         log.error(
@@ -106,13 +83,42 @@ class Desk:
             reason=letter.reason,
             dead_letter_id=letter.dead_letter_id,
         )
+        return letter
+
+    def close_arrived(self, tenant_id: str) -> int:
+        """Close the letters whose failed stage is done, at most `CLOSED_AT_ONCE`; returns how many.
+
+        Cheap when there are none (one read), harmless at any time and twice at once: for the sweeper and for whoever
+        looks at letters.
+        """
+        closed = self.store.close_arrived(tenant_id, limit=CLOSED_AT_ONCE)
+        if closed:
+            log.info("dead_letters_closed", tenant_id=tenant_id, count=closed)
+        return closed
+
+    # -- look ------------------------------------------------------------------------------------------
 
     def list_letters(self, tenant_id: str, *, limit: int) -> list[DeadLetter]:
-        """The tenant's dead letters, newest first."""
-        return self.store.list_letters(tenant_id, limit=limit)
+        """One tenant's letters in every state, newest first."""
+        return self.find(LetterFilter(tenant_id=tenant_id, states=LETTER_STATES, limit=limit))
 
-    def show(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody:
-        """One letter with its event. Raises `ConfigurationError` when there is none."""
+    def find(self, wanted: LetterFilter) -> list[DeadLetter]:
+        """The letters of one tenant or of all, sorted and bounded. What has arrived meanwhile is closed first."""
+        tenants = self._tenants(wanted, ("open", "replaying"))
+        for tenant_id in tenants:
+            self.close_arrived(tenant_id)
+        found = self._gather(wanted, lambda tenant_id: self.store.list_letters(tenant_id, wanted))
+        return sorted(found, key=_SORT_KEYS[wanted.sort])[: wanted.limit]
+
+    def groups(self, wanted: LetterFilter) -> list[LetterGroup]:
+        """Letters by stage, reason and tenant; the largest group first."""
+        for tenant_id in self._tenants(wanted, ("open", "replaying")):
+            self.close_arrived(tenant_id)
+        found = self._gather(wanted, lambda tenant_id: self.store.group_letters(tenant_id, wanted))
+        return sorted(found, key=lambda group: (-group.letters, group.tenant_id, group.stage, group.reason))
+
+    def body(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody:
+        """One letter with its event. Raises `ConfigurationError` when the tenant has none of this id."""
         body = self.store.read(tenant_id, dead_letter_id)
         if body is None:
             raise ConfigurationError(
@@ -122,37 +128,89 @@ class Desk:
             )
         return body
 
-    def replay(self, tenant_id: str, dead_letter_id: str, *, actor: str) -> DeadLetterBody:
-        """Send the event again; the request continues at the stage that failed and keeps what is finished.
+    def show(self, tenant_id: str, dead_letter_id: str) -> LetterStory:
+        """A letter with everything that happened to it, and what a replay would do and cost. Raises as `body`."""
+        self.close_arrived(tenant_id)
+        return story_of(self.body(tenant_id, dead_letter_id), self.store, self.pipeline, costs=self.costs(tenant_id))
 
-        Replaying twice is harmless: the claim lets one of the two run. Raises `ConfigurationError` when the letter is
-        closed or names no topic.
+    def stats(self, tenant_id: str | None) -> list[TenantStats]:
+        """Counts by state, age of the oldest, outcomes of replays; for one tenant or for each that has letters."""
+        tenants = [tenant_id] if tenant_id else self.store.tenants_with_letters(LETTER_STATES)
+        for one in tenants:
+            self.close_arrived(one)
+        since = self.now() - LATELY
+        return [stats_of(one, self.store.counts(one, since=since), self.store.replay_outcomes(one)) for one in tenants]
+
+    def costs(self, tenant_id: str) -> dict[str, StageCost]:
+        """What each stage of this tenant's calls costs on average, from the ledger."""
+        return stage_costs(self.store.usage_averages(tenant_id, since=self.now() - COMPARABLE_FOR))
+
+    # -- decide ----------------------------------------------------------------------------------------
+
+    def replay(self, tenant_id: str, dead_letter_id: str, *, actor: str) -> None:
+        """Send one open letter again at once, without waiting for what comes of it; `shared.desk_replay` does more.
+
+        Raises `ConfigurationError` when it cannot be replayed, `TransientFailure` when it was marked but not published:
+        the replay can then be resumed.
         """
-        body = self.show(tenant_id, dead_letter_id)
-        letter = body.letter
-        if letter.state == "closed":
-            raise ConfigurationError("closed", f"dead letter {dead_letter_id} is closed: its stage is done")
-        if not body.topic:
-            raise ConfigurationError(
-                "no_topic", "nobody knows which topic this message came from", fix="discard it with a reason"
-            )
-        audit = AuditEntry(actor, "dead_letter.replay", dead_letter_id, {"stage": letter.stage})
-        if not self.store.start_replay(letter, audit):
-            raise ConfigurationError("closed", f"dead letter {dead_letter_id} was closed meanwhile")
-        self.publisher.publish(body.topic, body.event.encode(), _clean(body.attributes))
-        return body
+        from shared.desk_replay_run import replay_one  # it is made of desks
 
-    def discard(self, tenant_id: str, dead_letter_id: str, *, reason: str, actor: str) -> None:
-        """Give a letter up for good. Raises `ConfigurationError` when it is not open."""
-        letter = self.show(tenant_id, dead_letter_id).letter
-        audit = AuditEntry(actor, "dead_letter.discard", dead_letter_id, {"reason": reason})
-        if not self.store.discard(letter, reason, audit):
+        replay_one(self, tenant_id, dead_letter_id, actor=actor)
+
+    def discard(self, tenant_id: str, dead_letter_id: str, *, reason: str, actor: str) -> datetime:
+        """Give an open letter up; returns until when it can be restored. Raises `ConfigurationError` if not open."""
+        letter = self.body(tenant_id, dead_letter_id).letter
+        text = _text(reason, what="a reason")
+        kept_until = self.now() + KEPT_DISCARDED
+        detail = {"reason": text, "restorable_until": kept_until.isoformat()}
+        audit = AuditEntry(actor, "dead_letter.discard", dead_letter_id, detail)
+        if not self.store.discard(letter, text, audit, kept_until=kept_until):
             raise ConfigurationError("not_open", f"dead letter {dead_letter_id} is {letter.state}, not open")
+        return kept_until
+
+    def restore(self, tenant_id: str, dead_letter_id: str, *, actor: str) -> None:
+        """Open a discarded letter again. Raises `ConfigurationError` if it is not discarded or its time is over."""
+        letter = self.body(tenant_id, dead_letter_id).letter
+        now = self.now()
+        audit = AuditEntry(actor, "dead_letter.restore", dead_letter_id, {})
+        if self.store.restore(letter, audit, now=now, kept_until=now + KEPT):
+            return
+        if letter.restorable_until is not None:
+            raise ConfigurationError(
+                "too_late", f"dead letter {dead_letter_id} could be restored until {letter.restorable_until:%Y-%m-%d}"
+            )
+        raise ConfigurationError("not_discarded", f"dead letter {dead_letter_id} is {letter.state}, not discarded")
+
+    def note(self, tenant_id: str, dead_letter_id: str, text: str, *, actor: str) -> None:
+        """Write a note on a letter; earlier notes stay in its history."""
+        letter = self.body(tenant_id, dead_letter_id).letter
+        words = _text(text, what="a note")
+        self.store.note(letter, words, AuditEntry(actor, "dead_letter.note", dead_letter_id, {"note": words}))
+
+    # -- tenants ---------------------------------------------------------------------------------------
+
+    def _gather(self, wanted: LetterFilter, ask: Callable[[str], Iterable[T]]) -> list[T]:
+        return [one for tenant_id in self._tenants(wanted, wanted.states) for one in ask(tenant_id)]
+
+    def _tenants(self, wanted: LetterFilter, states: tuple[LetterState, ...]) -> list[str]:
+        """One tenant, or all that have letters in these states: every further question is asked tenant by tenant."""
+        if wanted.tenant_id is not None:
+            return [wanted.tenant_id]
+        return self.store.tenants_with_letters(states)
 
 
-def _unassigned(letter: NewDeadLetter) -> NewDeadLetter:
-    return replace(letter, tenant_id=UNASSIGNED_TENANT)
+_SORT_KEYS: dict[str, Callable[[DeadLetter], tuple[object, ...]]] = {
+    "newest": lambda letter: (-letter.updated_at.timestamp(), letter.dead_letter_id),
+    "oldest": lambda letter: (letter.created_at.timestamp(), letter.dead_letter_id),
+    "attempts": lambda letter: (-letter.attempts, letter.dead_letter_id),
+    "replays": lambda letter: (-letter.replays, letter.dead_letter_id),
+    "occurrences": lambda letter: (-letter.occurrences, letter.dead_letter_id),
+}
+"""The orders of `list_letters` in sql/queries/dead_letters.sql, for the letters of several tenants."""
 
 
-def _clean(attributes: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in attributes.items() if not name.startswith(_DROPPED_ON_REPLAY)}
+def _text(text: str, *, what: str) -> str:
+    words = text.strip()
+    if not words:
+        raise ConfigurationError("empty_text", f"{what} must say something")
+    return words[:_MAX_TEXT]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal
 
 from pydantic import Field
 
@@ -94,6 +94,8 @@ class SentItem:
     tenant_id: str
     dead_letter_id: str
     position: int
+    state: ItemState
+    """As last noted: `sent`, or `parked`, which may still arrive or fail."""
     replay_number: int
     letter_state: str
     letter_replays: int
@@ -153,7 +155,7 @@ class JobReport:
 
     @classmethod
     def of(cls, job: ReplayJob, items: Sequence[ReplayItem]) -> JobReport:
-        counts = Counter(item.state for item in items)
+        counts: Counter[str] = Counter(item.state for item in items)
         reasons = Counter(item.reason or "" for item in items if item.state == "skipped")
         return cls(
             job_id=job.job_id,
@@ -206,59 +208,3 @@ class ReplayStart:
     """An edited copy's event, which then replaces the one that the run keeps."""
     stalled_before: datetime
     audit: AuditEntry
-
-
-class ReplayJobs(Protocol):
-    """Keeps replay jobs and their items."""
-
-    def create_job(self, job: ReplayJob, items: Sequence[ReplayItem], audit: AuditEntry) -> None: ...
-
-    def find_job(self, job_id: str) -> ReplayJob | None: ...
-
-    def recent_jobs(self, *, limit: int) -> list[ReplayJob]:
-        """Newest first."""
-        ...
-
-    def items(self, job: ReplayJob) -> list[ReplayItem]:
-        """By position."""
-        ...
-
-    def take_job(self, job: ReplayJob, *, lock_token: str, lease_s: int) -> bool:
-        """Lock the job for one process; False when another holds it or it is finished."""
-        ...
-
-    def renew_job(self, job: ReplayJob, *, lock_token: str, lease_s: int, judged_steps: int) -> bool:
-        """Keep the lock and note progress; False when the job was stopped or taken by another."""
-        ...
-
-    def leave_job(
-        self,
-        job: ReplayJob,
-        *,
-        lock_token: str,
-        state: JobState,
-        stop_reason: str,
-        judged_steps: int,
-        audit: AuditEntry,
-    ) -> None:
-        """Unlock it, saying how it stands; nothing happens when the lock is lost."""
-        ...
-
-    def stop_job(self, job: ReplayJob, *, reason: str, audit: AuditEntry) -> bool:
-        """Ask the process that runs the job to stop; False when it does not run."""
-        ...
-
-    def start_replay(self, start: ReplayStart) -> bool:
-        """Mark the letter and its item, reopen the run or open the re-run, and write the audit log.
-
-        False when the letter is not as `start.letter` says: somebody was faster.
-        """
-        ...
-
-    def mark_item(self, job: ReplayJob, item: ReplayItem, *, before: ItemState) -> None:
-        """Write an item's state if it is still `before`."""
-        ...
-
-    def look_at_sent(self, job: ReplayJob) -> list[SentItem]:
-        """Every item that was sent and has no outcome yet, by position."""
-        ...

@@ -41,14 +41,21 @@ class CostEstimate:
 
     usd: float
     comparable_calls: int
-    """The fewest calls that any priced stage was averaged over; 0: nothing comparable was ever recorded."""
+    """The fewest calls that any priced stage was averaged over; 0: nothing comparable was recorded."""
     is_assumed: bool
     unknown_stages: tuple[str, ...]
-    """Stages that would run and of which the ledger knows nothing; they are not in `usd`."""
+    """Paid stages that would run and of which the ledger knows nothing; they are not in `usd`."""
     as_of: date = PRICES_AS_OF
+
+    @property
+    def is_free(self) -> bool:
+        """No stage runs that is billed by use."""
+        return not self.comparable_calls and not self.unknown_stages
 
     def words(self) -> str:
         """For people."""
+        if self.is_free:
+            return "nothing that is billed by use"
         if not self.comparable_calls:
             text = "unknown: no comparable call is in the ledger"
         else:
@@ -93,7 +100,7 @@ def estimate(runs: Mapping[str, int], costs: Mapping[str, StageCost]) -> CostEst
     known = [costs[stage] for stage in paid if stage in costs]
     return CostEstimate(
         usd=sum(cost.usd * paid[cost.stage] for cost in known),
-        comparable_calls=min((cost.calls for cost in known), default=0 if paid else 1),
+        comparable_calls=min((cost.calls for cost in known), default=0),
         is_assumed=any(cost.is_assumed for cost in known),
         unknown_stages=tuple(sorted(set(paid) - set(costs))),
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +28,8 @@ log = structlog.get_logger()
 PREFIX = "inbox/"
 _MAX_OBJECT_BYTES = 8 * 1024 * 1024
 """A webhook body is at most 1 MiB; JSON escapes can multiply it."""
+_AT_ONCE = 16
+"""An object costs three requests that mostly wait; an outage's objects must be gone in less time than they took."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,34 @@ class Inbox:
         self.objects.create(name, iter([document]), content_type="application/json")
         return name
 
-    def drain(self, publisher: Publisher) -> Counter[str]:
-        """Publish what is kept and remove it; an object that cannot be read becomes a dead letter, not a plug."""
+    def drain(self, publisher: Publisher, *, may_go_on: Callable[[], bool] = lambda: True) -> Counter[str]:
+        """Publish what is kept and remove it, each object once, as long as `may_go_on` says so.
+
+        An object that cannot be read becomes a dead letter, not a plug.
+        """
         actions: Counter[str] = Counter()
+        tried: set[str] = set()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            while names := [name for name in self._names() if name not in tried]:
+                tried.update(names)
+                actions.update(pool.map(lambda name: self._take(name, publisher, may_go_on), names))
+        return actions
+
+    def _names(self) -> list[str]:
         try:
-            names = self.objects.list_names(PREFIX)
+            return self.objects.list_names(PREFIX)
         except PipelineError as error:
             log.warning("inbox_not_listed", code=error.code)
-            return actions
-        for name in names:
-            try:
-                actions.update([self._publish(name, publisher)])
-            except PipelineError as error:
-                log.warning("inbox_object_left", code=error.code, detail=error.detail)
-                actions.update(["inbox_left"])
-        return actions
+            return []
+
+    def _take(self, name: str, publisher: Publisher, may_go_on: Callable[[], bool]) -> str:
+        if not may_go_on():
+            return "inbox_left"
+        try:
+            return self._publish(name, publisher)
+        except PipelineError as error:
+            log.warning("inbox_object_left", code=error.code, detail=error.detail)
+            return "inbox_left"
 
     def _publish(self, name: str, publisher: Publisher) -> str:
         try:

@@ -13,11 +13,27 @@ from schemas.base import Contract
 PIPELINE_FILE = Path(__file__).resolve().parents[1] / "infra" / "pipeline.json"
 
 
+DAYS_OF_RETENTION = 7
+"""Pub/Sub's own default; 31 days are the most it takes."""
+
+
 class Subscription(Contract):
-    """A push subscription and its topic."""
+    """A push subscription and its topic. `retention_days` is how long an undelivered message waits in it."""
 
     topic: str
     subscription: str
+    retention_days: int = Field(default=DAYS_OF_RETENTION, ge=1, le=31)
+
+
+class Archive(Contract):
+    """A pull subscription that keeps a topic's raw messages until a person drains it.
+
+    It must be created without an expiration: Pub/Sub deletes a subscription that nobody reads for 31 days.
+    """
+
+    topic: str
+    subscription: str
+    retention_days: int = Field(ge=1, le=31)
 
 
 class Service(Contract):
@@ -43,7 +59,17 @@ class Pipeline(Contract):
 
     topics: tuple[str, ...]
     services: dict[str, Service]
+    archives: tuple[Archive, ...] = ()
     observed_topics: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages' names, in the order in which a call goes through them."""
+        return tuple(name for name, service in self.services.items() if service.role == "stage")
+
+    def archive_of(self, topic: str) -> Archive | None:
+        """The archive of a topic's messages, where it has one."""
+        return next((archive for archive in self.archives if archive.topic == topic), None)
 
     def topic_of_subscription(self, subscription: str) -> str | None:
         """The topic behind a subscription's name or full path."""

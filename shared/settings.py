@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     """How long the publisher gathers messages for one request; a sender that waits sees it as latency."""
     tenant_cache_ttl_s: float = Field(default=60.0, gt=0)
     secret_cache_ttl_s: float = Field(default=300.0, gt=0)
+    dead_letter_editing: bool = False
+    """Whether an operator may replay an edited copy of a dead letter: rarely needed, easily regretted."""
     recording_max_bytes: int = Field(default=500_000_000, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -17,7 +17,7 @@ import structlog
 
 from shared.crash_points import crash_point
 from shared.deliveries import SWEPT_ATTRIBUTE, parse_event
-from shared.errors import PipelineError
+from shared.errors import InvalidEvent, NotReady, PipelineError
 from shared.inbox import Inbox
 from shared.ports import Clock, Publisher
 
@@ -29,6 +29,9 @@ STALE_AFTER = timedelta(minutes=25)
 """Longer than two of Pub/Sub's longest back-offs (600 s): whoever is still retrying has written his row since."""
 SENT_AGAIN_AFTER = timedelta(minutes=5)
 """When a run that was swept, and did not move, is swept again."""
+LONGEST_SWEEP = timedelta(minutes=4)
+"""Below the operator service's time-out (`timeout_s` in infra/pipeline.json): a sweep that Pub/Sub or storage slows
+down ends with a report. The inbox gets half of it."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,12 @@ class Sweeper:
 
     def sweep(self) -> SweepReport:
         """One bounded run. One tenant's trouble does not keep the others from being swept."""
+        begun = self.now()
         actions: Counter[str] = Counter()
         failed = 0
-        actions.update(self.inbox.drain(self.publisher))
-        for tenant_id, is_active in self.store.tenants():
-            if sum(actions.values()) >= RUNS_PER_SWEEP:
+        actions.update(self.inbox.drain(self.publisher, may_go_on=lambda: self.now() - begun < LONGEST_SWEEP / 2))
+        for tenant_id, is_active in _from_another_one(self.store.tenants(), now=begun):
+            if sum(actions.values()) >= RUNS_PER_SWEEP or self.now() - begun >= LONGEST_SWEEP:
                 log.warning("sweep_cut_short", done=sum(actions.values()))
                 break
             try:
@@ -133,7 +137,8 @@ class Sweeper:
         if not self.store.postpone(tenant_id, run, next_due=self.now() + self.again_after):
             return []
         crash_point("sweep_marked")
-        self._send(run.event)
+        if not self._send(run.event, tenant_id=tenant_id, request_id=run.request_id):
+            return ["event_unreadable"]
         log.info("run_sent_again", tenant_id=tenant_id, request_id=run.request_id, stage=run.stage, was=run.state)
         return [f"{run.state}_sent_again"]
 
@@ -141,14 +146,27 @@ class Sweeper:
         if not self.store.touch(tenant_id, request):
             return []
         crash_point("sweep_marked")
-        self._send(request.next_event)
+        if not self._send(request.next_event, tenant_id=tenant_id, request_id=request.request_id):
+            return ["event_unreadable"]
         log.info("request_pushed_on", tenant_id=tenant_id, request_id=request.request_id, after=request.stage)
         return ["request_pushed_on"]
 
-    def _send(self, stored_event: str) -> None:
-        event = parse_event(stored_event.encode())
+    def _send(self, stored_event: str, **whose: str) -> bool:
+        """False for an event that cannot be read; a newer worker's perhaps, and no reason to leave the others."""
+        try:
+            event = parse_event(stored_event.encode())
+        except (InvalidEvent, NotReady) as error:
+            log.error("swept_event_unreadable", code=error.code, detail=error.detail, **whose)
+            return False
         self.publisher.publish(event.topic, stored_event.encode(), {**event.attributes(), SWEPT_ATTRIBUTE: "true"})
         crash_point("sweep_sent")
+        return True
+
+
+def _from_another_one(tenants: list[tuple[str, bool]], *, now: datetime) -> list[tuple[str, bool]]:
+    """Begin elsewhere every minute: sweeps that are cut short must not leave out the same tenants each time."""
+    start = int(now.timestamp() // 60) % len(tenants) if tenants else 0
+    return tenants[start:] + tenants[:start]
 
 
 def sweep_forever(

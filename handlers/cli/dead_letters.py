@@ -1,60 +1,110 @@
-"""`pipeline dead-letters …`: look at what was given up, send it again, or give it up for good."""
+"""`pipeline dead-letters …`: look at what was given up, send it again, or give it up for good.
+
+Looking is here; deciding in `dead_letter_changes`, replaying in `dead_letter_replays`, files and archive in
+`dead_letter_files`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-import getpass
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from handlers.cli import dead_letter_changes, dead_letter_files, dead_letter_replays, dead_letter_screens
 from handlers.cli.connection import StateDirOption, connected
-
-if TYPE_CHECKING:
-    from shared.dead_letters import DeadLetter
+from handlers.cli.dead_letter_options import (
+    AnyTenantOption,
+    ErrorCodeOption,
+    JsonOption,
+    LetterArgument,
+    NewerOption,
+    OlderOption,
+    ReasonOption,
+    SortOption,
+    StageOption,
+    StateOption,
+    TenantOption,
+    TextOption,
+    letter_filter,
+)
 
 app = typer.Typer(help="Look at, replay and discard dead letters.", no_args_is_help=True)
-
-TenantOption = Annotated[str, typer.Option("--tenant", help="Whose dead letters; `unassigned` for nobody's.")]
-LetterArgument = Annotated[str, typer.Argument(help="The dead letter's id, as `list` shows it.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command("list")
 def list_letters(
     *,
-    tenant: TenantOption,
-    limit: Annotated[int, typer.Option(help="At most this many.", min=1, max=10_000)] = 100,
+    tenant: AnyTenantOption = None,
+    stage: StageOption = None,
+    reason: ReasonOption = None,
+    error_code: ErrorCodeOption = None,
+    older_than: OlderOption = None,
+    newer_than: NewerOption = None,
+    text: TextOption = None,
+    state: StateOption = None,
+    sort: SortOption = "newest",
+    limit: Annotated[int, typer.Option(help="At most this many.", min=1, max=100_000)] = 100,
     as_json: JsonOption = False,
     state_dir: StateDirOption = None,
 ) -> None:
-    """Newest first."""
+    """What waits for a decision: open letters and those being replayed, unless --state says otherwise."""
     from handlers import wiring
 
+    wanted = letter_filter(
+        tenant=tenant,
+        stage=stage,
+        reason=reason,
+        error_code=error_code,
+        older_than=older_than,
+        newer_than=newer_than,
+        text=text,
+        states=state,
+        sort=sort,
+        limit=limit,
+    )
     with connected(state_dir) as settings:
-        letters = wiring.desk(settings).list_letters(tenant, limit=limit)
+        letters = wiring.desk(settings).find(wanted)
     if as_json:
-        typer.echo(json.dumps([_document(letter) for letter in letters], indent=2, default=str))
+        dead_letter_screens.print_json([dead_letter_screens.letter_document(letter) for letter in letters])
         return
-    table = Table(title=f"dead letters of {tenant}: {len(letters)}", title_justify="left")
-    for heading in ("id", "state", "stage", "reason", "attempts", "times", "replays", "last", "what to do"):
-        table.add_column(heading, no_wrap=heading == "id")
-    for letter in letters:
-        table.add_row(
-            letter.dead_letter_id,
-            letter.state,
-            letter.stage,
-            letter.reason,
-            str(letter.attempts),
-            str(letter.occurrences),
-            str(letter.replays),
-            f"{letter.updated_at:%Y-%m-%d %H:%M:%S}",
-            letter.fix or letter.detail,
-        )
-    Console().print(table)
+    more = ", as many as --limit allows" if len(letters) == limit else ""
+    dead_letter_screens.print_letters(letters, title=f"{len(letters)} dead letters of {tenant or 'all tenants'}{more}")
+
+
+@app.command()
+def groups(
+    *,
+    tenant: AnyTenantOption = None,
+    stage: StageOption = None,
+    reason: ReasonOption = None,
+    error_code: ErrorCodeOption = None,
+    older_than: OlderOption = None,
+    newer_than: NewerOption = None,
+    text: TextOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    state_dir: StateDirOption = None,
+) -> None:
+    """The same letters by stage, reason and tenant, the largest group first."""
+    from handlers import wiring
+
+    wanted = letter_filter(
+        tenant=tenant,
+        stage=stage,
+        reason=reason,
+        error_code=error_code,
+        older_than=older_than,
+        newer_than=newer_than,
+        text=text,
+        states=state,
+    )
+    with connected(state_dir) as settings:
+        found = wiring.desk(settings).groups(wanted)
+    if as_json:
+        dead_letter_screens.print_json([asdict(group) for group in found])
+        return
+    dead_letter_screens.print_groups(found)
 
 
 @app.command()
@@ -65,69 +115,33 @@ def show(
     as_json: JsonOption = False,
     state_dir: StateDirOption = None,
 ) -> None:
-    """One letter: reason, attempts, and with --json the original event and its attributes."""
+    """One letter: its errors, the timeline of its request, and what a replay would do and cost.
+
+    With --json also the whole event, which may hold personal data.
+    """
     from handlers import wiring
 
     with connected(state_dir) as settings:
-        body = wiring.desk(settings).show(tenant, dead_letter_id)
+        story = wiring.desk(settings).show(tenant, dead_letter_id)
     if as_json:
-        extra = {
-            "topic": body.topic,
-            "event": _event(body.event),
-            "attributes": dict(body.attributes),
-            "note": body.note,
-        }
-        typer.echo(json.dumps({**_document(body.letter), **extra}, indent=2, default=str))
+        dead_letter_screens.print_json(dead_letter_screens.story_document(story))
         return
-    for name, value in {**_document(body.letter), "topic": body.topic, "note": body.note}.items():
-        typer.echo(f"{name:>15}: {value}")
-    typer.echo("the event itself may hold personal data: --json shows it")
+    dead_letter_screens.print_story(story)
 
 
 @app.command()
-def replay(
-    dead_letter_ids: Annotated[list[str], typer.Argument(help="Ids, as `list` shows them.")],
-    *,
-    tenant: TenantOption,
-    state_dir: StateDirOption = None,
-) -> None:
-    """Send the events again: each request goes on at the stage that failed and keeps what is finished."""
+def stats(*, tenant: AnyTenantOption = None, as_json: JsonOption = False, state_dir: StateDirOption = None) -> None:
+    """Counts by tenant and state, age of the oldest, what came and went in 24 hours, outcomes of replays."""
     from handlers import wiring
 
     with connected(state_dir) as settings:
-        desk = wiring.desk(settings)
-        for dead_letter_id in dead_letter_ids:
-            body = desk.replay(tenant, dead_letter_id, actor=_actor())
-            typer.echo(f"{dead_letter_id}: sent to {body.topic}, stage {body.letter.stage}")
+        found = wiring.desk(settings).stats(tenant)
+    if as_json:
+        dead_letter_screens.print_json([asdict(one) for one in found])
+        return
+    dead_letter_screens.print_stats(found)
 
 
-@app.command()
-def discard(
-    dead_letter_id: LetterArgument,
-    *,
-    tenant: TenantOption,
-    reason: Annotated[str, typer.Option(help="Why; kept with the letter and in the audit log.")],
-    state_dir: StateDirOption = None,
-) -> None:
-    """Give a letter up for good; its event is kept and can still be replayed."""
-    from handlers import wiring
-
-    with connected(state_dir) as settings:
-        wiring.desk(settings).discard(tenant, dead_letter_id, reason=reason, actor=_actor())
-    typer.echo(f"{dead_letter_id}: discarded")
-
-
-def _document(letter: DeadLetter) -> dict[str, Any]:
-    return dataclasses.asdict(letter)
-
-
-def _event(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _actor() -> str:
-    """Who types: the operating system's name for the person at the keyboard."""
-    return getpass.getuser()
+dead_letter_replays.add_to(app)
+dead_letter_changes.add_to(app)
+dead_letter_files.add_to(app)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+import structlog
 import typer
 
 from handlers.cli import dead_letters, local, tenant, webhook
 from handlers.cli.demo import demo
 from handlers.cli.migrate import migrate
+from handlers.cli.sweep import sweep
 from shared.errors import PipelineError
 
 app = typer.Typer(
@@ -20,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(migrate)
+app.command()(sweep)
 app.add_typer(local.app, name="local")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(webhook.app, name="webhook")
@@ -27,7 +30,11 @@ app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:
-    """Entry point: our errors become one clear line and exit status 1, never a traceback."""
+    """Entry point: our errors become one clear line and exit status 1, never a traceback.
+
+    Log lines go to standard error: standard output belongs to what was asked for, often a JSON document.
+    """
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         app()
     except PipelineError as error:

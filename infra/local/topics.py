@@ -1,4 +1,4 @@
-"""Topics and push subscriptions of `infra/pipeline.json` on the Pub/Sub emulator."""
+"""Topics, push subscriptions and archives of `infra/pipeline.json` on the Pub/Sub emulator."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from google.protobuf.duration_pb2 import Duration
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-from google.pubsub_v1.types import DeadLetterPolicy, PushConfig, RetryPolicy, Topic
+from google.pubsub_v1.types import DeadLetterPolicy, ExpirationPolicy, PushConfig, RetryPolicy, Topic
 from google.pubsub_v1.types import Subscription as SubscriptionMessage
 
 from infra.local.plan import LOCAL_BACKOFF_SCALE
 from shared.gateways.channels import loopback_channel
-from shared.pipeline import Pipeline, Service, Subscription, load_pipeline
+from shared.pipeline import Archive, Pipeline, Service, Subscription, load_pipeline
 
 DEAD_LETTERS_TOPIC = "dead-letters"
+_DAY_S = 86_400
+_ARCHIVE_ACK_DEADLINE_S = 60
+"""Long enough to record a batch that was pulled."""
 
 
 def create_topology(
@@ -28,7 +31,7 @@ def create_topology(
     backoff_scale: float = LOCAL_BACKOFF_SCALE,
     pipeline: Pipeline | None = None,
 ) -> None:
-    """Create every topic, and each service's subscriptions pushing to its endpoint. Safe to repeat.
+    """Create every topic, its archive, and each service's subscriptions pushing to its endpoint. Safe to repeat.
 
     `endpoints` maps service names to push URLs and must name every service that subscribes to something; on a
     subscription that is already there only the push URL is changed. `backoff_scale` shortens both ends of the retry
@@ -51,6 +54,8 @@ def create_topology(
                     backoff_scale=backoff_scale,
                 )
                 _create_subscription(subscriber, request)
+        for archive in pipeline.archives:
+            _create_archive(subscriber, archive_request(project_id=project_id, archive=archive))
 
 
 def subscription_request(
@@ -66,6 +71,7 @@ def subscription_request(
         topic=f"projects/{project_id}/topics/{subscription.topic}",
         push_config=PushConfig(push_endpoint=endpoint),
         ack_deadline_seconds=service.ack_deadline_s,
+        message_retention_duration=_duration(subscription.retention_days * _DAY_S),
     )
     if backoff_scale > 0:
         request.retry_policy = RetryPolicy(
@@ -80,6 +86,18 @@ def subscription_request(
     return request
 
 
+def archive_request(*, project_id: str, archive: Archive) -> SubscriptionMessage:
+    """A pull subscription that outlives any time without a reader; what is drained from it can be sought again."""
+    return SubscriptionMessage(
+        name=f"projects/{project_id}/subscriptions/{archive.subscription}",
+        topic=f"projects/{project_id}/topics/{archive.topic}",
+        ack_deadline_seconds=_ARCHIVE_ACK_DEADLINE_S,
+        message_retention_duration=_duration(archive.retention_days * _DAY_S),
+        retain_acked_messages=True,
+        expiration_policy=ExpirationPolicy(),
+    )
+
+
 def _create_topic(publisher: Any, name: str) -> None:
     try:
         publisher.create_topic(request=Topic(name=name))
@@ -92,6 +110,13 @@ def _create_subscription(subscriber: Any, request: SubscriptionMessage) -> None:
         subscriber.create_subscription(request=request)
     except AlreadyExists:
         subscriber.modify_push_config(subscription=request.name, push_config=request.push_config)
+
+
+def _create_archive(subscriber: Any, request: SubscriptionMessage) -> None:
+    try:
+        subscriber.create_subscription(request=request)
+    except AlreadyExists:
+        return
 
 
 def _duration(seconds: float) -> Duration:

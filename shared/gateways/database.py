@@ -25,6 +25,9 @@ COMMIT_TIMEOUT_S = 20.0
 TRANSACTION_TIMEOUT_S = 30.0
 """How long an aborted transaction is begun again. One that hangs ends earlier: the first request without an answer
 ends it."""
+ABORTED_PAUSE_S = 0.1
+"""Before an aborted transaction is begun again, where Spanner gives no hint itself: the emulator never does, and the
+client's own guess begins with two seconds and doubles."""
 
 _QUICK_REQUESTS = (
     "create_session",
@@ -164,7 +167,12 @@ def transact(database: Database, work: Callable[[Any], T], *, tag: str) -> T:
     """
     try:
         with _replacing_lost_session(database):
-            result: T = database.run_in_transaction(work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag=tag)
+            result: T = database.run_in_transaction(
+                work,
+                timeout_secs=TRANSACTION_TIMEOUT_S,
+                default_retry_delay=ABORTED_PAUSE_S,
+                transaction_tag=tag,
+            )
     finally:
         # The client (3.71.0) marks the thread before it looks for a session, and forgets to unmark it when Spanner
         # gives none. Every later transaction of this thread would be refused as nested, for the process's life.
@@ -176,7 +184,8 @@ def transact(database: Database, work: Callable[[Any], T], *, tag: str) -> T:
 def blind_commit(open_database: OpenDatabase, *, what: str) -> Iterator[Batch]:
     """Mutations in one commit, without a read or a lock; written when the block ends well."""
     database = open_database()
-    with translated(what), _replacing_lost_session(database), database.batch() as batch:
+    patience = {"timeout_secs": COMMIT_TIMEOUT_S, "default_retry_delay": ABORTED_PAUSE_S}
+    with translated(what), _replacing_lost_session(database), database.batch(**patience) as batch:
         yield batch
 
 

@@ -7,7 +7,7 @@ WHERE tenant_id = @tenant_id
     OR (state = 'running' AND lease_until <= @now AND (due_at IS NULL OR due_at <= @now))
     OR (state = 'retrying' AND updated_at <= @stale_before AND (due_at IS NULL OR due_at <= @now))
   )
-ORDER BY updated_at
+ORDER BY COALESCE(due_at, updated_at)
 LIMIT @row_limit
 
 -- name: blocked_by_suspension
@@ -29,6 +29,11 @@ FROM processing_requests AS r
 JOIN stage_runs AS s ON s.tenant_id = @tenant_id AND s.request_id = r.request_id AND s.stage = r.stage
 WHERE r.tenant_id = @tenant_id AND r.state = 'active' AND r.updated_at <= @stale_before
   AND s.state = 'done' AND s.next_event IS NOT NULL
+  AND NOT EXISTS (
+    SELECT n.stage
+    FROM stage_runs AS n
+    WHERE n.tenant_id = @tenant_id AND n.request_id = r.request_id AND n.state != 'done'
+  )
 ORDER BY r.updated_at
 LIMIT @row_limit
 

@@ -23,7 +23,11 @@ ACROSS_TENANTS = {
     "tenants.by_route",  # a webhook names a company or an address; the answer is the tenant
     "tenants.list_tenants",  # the operator's list of customers
     "sweep.sweep_tenants",  # the sweeper visits every tenant in turn
+    "dead_letters.tenants_with_letters",  # operators look after all tenants' letters, then ask tenant by tenant
+    "replays.find_job",  # an operator names a replay by its id
+    "replays.recent_jobs",  # the operators' list of replays
     "tenants.route_owners",  # a company may belong to one tenant only
+    "story.tenants_of",  # `pipeline why` may be given nothing but an id
 }
 _ACROSS = re.compile(r"^-- across tenants: \S.{9,}$", re.MULTILINE)
 

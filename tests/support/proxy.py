@@ -29,6 +29,8 @@ class Proxy:
         self._closed = False
         self._sockets: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
+        self.breaks = 0
+        """How often `after_requests` has struck."""
         self._countdown = 0
         self._then: Callable[[], None] = self.cut
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -51,7 +53,9 @@ class Proxy:
         self._become("mute")
 
     def restore(self) -> None:
-        """Work again; what was held back is passed on."""
+        """Work again; what was held back is passed on, and a cut still to come is forgotten."""
+        with self._changed:
+            self._countdown = 0
         self._become("open")
 
     def drop_connections(self) -> None:
@@ -138,6 +142,7 @@ class Proxy:
                 return
             self._countdown -= 1
             is_due = self._countdown == 0
+            self.breaks += is_due
         if is_due:
             self._then()
 

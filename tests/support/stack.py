@@ -27,6 +27,7 @@ T = TypeVar("T")
 _IMPATIENT = {
     # A replay right after a token was mended must not meet the old one in a worker's cache.
     "PIPELINE_SECRET_CACHE_TTL_S": "0.2",
+    "PIPELINE_CIRCUIT_PROBE_S": "1",
 }
 _BACKOFF_SCALE = 0.01
 """Pub/Sub's first retry after 0.1 s where production waits 10 s."""

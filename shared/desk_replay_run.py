@@ -1,0 +1,296 @@
+"""Runs a replay job: slowly, step by step, one process at a time, and so that it can be stopped and resumed anywhere.
+
+Every letter is one commit (letter, item, run and audit log) and then one publish. A crash between the two leaves a sent
+item that no worker has touched; whoever resumes the job sends its message again, and the claim lets one of the two run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from uuid import uuid4
+
+import structlog
+
+from shared.dead_letters import LETTER_STATES, AuditEntry, DeadLetterBody, LetterFilter
+from shared.desk import Desk
+from shared.desk_jobs import (
+    JobReport,
+    JobState,
+    ReplayItem,
+    ReplayJob,
+    ReplayOptions,
+    failure_share,
+    outcome_of,
+    step_sizes,
+)
+from shared.desk_messages import CannotReplay, Outgoing, message_for, reason_not_to_replay, start_of
+from shared.desk_ports import DeadLetterStore
+from shared.desk_replay import ReplayDesk
+from shared.errors import ConfigurationError, PipelineError, TransientFailure
+
+log = structlog.get_logger()
+
+Pause = Callable[[float], bool]
+"""Waits so many seconds at most; true when it is time to stop (an event's `wait`)."""
+
+LEASE_S = 60
+"""How long a job stays locked after its process died."""
+LOOK_EVERY_S = 1.0
+"""How often outcomes are looked at and the lock is renewed: far below the lease, and a stop is noticed so soon."""
+_AT_ONCE = 1000.0
+ENOUGH_TO_JUDGE = 20
+"""Outcomes before a step may be stopped in its middle; at its end it is judged whatever their number."""
+
+
+class _Stop(Exception):
+    """The job ends here, for the reason given."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a running job is; `step` counts from 1."""
+
+    total: int
+    counts: Counter[str]
+    step: int
+    steps: int
+
+
+@dataclass
+class JobRun:
+    """One run of one job. Time and waiting are passed in."""
+
+    replays: ReplayDesk
+    pause: Pause
+    report: Callable[[Progress], None] = field(default=lambda _progress: None)
+    monotonic: Callable[[], float] = time.monotonic
+
+    def run(self, job_id: str) -> JobReport:
+        """Begin or resume a job and stay until it is finished or stopped.
+
+        Raises `ConfigurationError` when the job is finished or another process runs it. Whatever else goes wrong
+        stops the job and is its reason.
+        """
+        job = self.replays.job(job_id)
+        token = str(uuid4())
+        if not self.replays.desk.store.take_job(job, lock_token=token, lease_s=LEASE_S):
+            what = "is finished" if job.state == "finished" else "is running somewhere else"
+            raise ConfigurationError("replay_not_free", f"replay {job_id} {what}", fix="pipeline dead-letters jobs")
+        return _Run(self, job, token).go()
+
+
+def replay_one(desk: Desk, tenant_id: str, dead_letter_id: str, *, actor: str) -> JobReport:
+    """Replay one letter without waiting for its outcome. Raises as `Desk.replay` does."""
+    replays = ReplayDesk(desk)
+    wanted = LetterFilter(tenant_id=tenant_id, states=LETTER_STATES, ids=(dead_letter_id,))
+    options = ReplayOptions(rate=_AT_ONCE, wait_s=0)
+    plan = replays.plan(wanted, options, words=dead_letter_id)
+    if not plan.letters:
+        why = ", ".join(plan.left_out).replace("_", " ")
+        raise ConfigurationError("not_replayed", f"dead letter {dead_letter_id} is not replayed: {why}")
+    job = replays.create(plan, actor=actor)
+    report = JobRun(replays, pause=lambda _seconds: False).run(job.job_id)
+    if report.state != "finished":
+        raise TransientFailure(
+            "replay_interrupted", report.stop_reason, fix=f"pipeline dead-letters resume {report.job_id}"
+        )
+    if report.reasons:
+        raise ConfigurationError("not_replayed", f"dead letter {dead_letter_id}: {', '.join(report.reasons)}")
+    return report
+
+
+@dataclass
+class _Run:
+    """A job in hand."""
+
+    settings: JobRun
+    job: ReplayJob
+    token: str
+    items: list[ReplayItem] = field(init=False)
+    judged: int = field(init=False)
+    step: range = range(0)
+    step_number: int = 0
+    _look_at: float = 0.0
+    _send_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.judged = self.job.judged_steps
+        self.items = self._store.items(self.job)
+
+    @property
+    def _replays(self) -> ReplayDesk:
+        return self.settings.replays
+
+    @property
+    def _store(self) -> DeadLetterStore:
+        return self._replays.desk.store
+
+    def go(self) -> JobReport:
+        state: JobState = "stopped"
+        reason = "the process ended"
+        try:
+            self._send_doubtful_again()
+            self._take_steps()
+            state, reason = "finished", ""
+        except _Stop as stop:
+            reason = str(stop)
+        except PipelineError as error:
+            log.warning("replay_interrupted", job_id=self.job.job_id, code=error.code, detail=error.detail)
+            reason = error.detail
+        finally:
+            self._leave(state, reason)
+        return self._replays.report(self._replays.job(self.job.job_id))
+
+    def _leave(self, state: JobState, reason: str) -> None:
+        counts: Counter[str] = Counter(item.state for item in self.items)
+        audit = AuditEntry(
+            self.job.actor,
+            "replay.end",
+            self.job.job_id,
+            {"counts": dict(counts), "reason": reason},
+            outcome=state,
+        )
+        log.info("replay_ended", job_id=self.job.job_id, state=state, reason=reason, counts=dict(counts))
+        try:
+            self._store.leave_job(
+                self.job,
+                lock_token=self.token,
+                state=state,
+                stop_reason=reason,
+                judged_steps=self.judged,
+                audit=audit,
+            )
+        except PipelineError as error:
+            log.warning("replay_not_unlocked", job_id=self.job.job_id, code=error.code, lease_s=LEASE_S)
+
+    # -- steps -----------------------------------------------------------------------------------------
+
+    def _take_steps(self) -> None:
+        first = 0
+        sizes = step_sizes(len(self.items), self.job.options.steps)
+        for number, size in enumerate(sizes, start=1):
+            self.step, self.step_number = range(first, first + size), number
+            first += size
+            if number <= self.judged:
+                continue
+            for position in self.step:
+                if self.items[position].state == "pending":
+                    self._wait_for_turn()
+                    self._send(self.items[position])
+            self._await_outcomes(is_last=number == len(sizes))
+            self.judged = number
+            self._judge(enough=1)
+            self._renew()
+
+    def _await_outcomes(self, *, is_last: bool) -> None:
+        ends_at = self.settings.monotonic() + self.job.options.wait_s
+        self._look()
+        while self._count()["sent"] and self.settings.monotonic() < ends_at:
+            self._pause(LOOK_EVERY_S)
+            self._look()
+        unsettled = self._count()["sent"]
+        if unsettled and not is_last:
+            wait_s = self.job.options.wait_s
+            raise _Stop(f"no outcome of {unsettled} letters of step {self.step_number} within {wait_s:g} s")
+
+    def _judge(self, *, enough: int) -> None:
+        """Stop when too many of the step's letters failed again."""
+        counts = self._count()
+        settled = counts["arrived"] + counts["failed"]
+        share = failure_share(counts)
+        if settled >= enough and share > self.job.options.max_failures:
+            self.judged = max(self.judged, self.step_number)  # who resumes it has seen this
+            raise _Stop(
+                f"{counts['failed']} of {settled} letters of step {self.step_number} failed again:"
+                f" {share:.0%} is more than {self.job.options.max_failures:.0%}"
+            )
+
+    def _count(self) -> Counter[str]:
+        return Counter(self.items[position].state for position in self.step)
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Note outcomes, keep the lock, tell the person who waits."""
+        for position, item in self._replays.settle(self.job).items():
+            self.items[position] = item
+        self._renew()
+        self._look_at = self.settings.monotonic() + LOOK_EVERY_S
+        counts: Counter[str] = Counter(item.state for item in self.items)
+        steps = len(step_sizes(len(self.items), self.job.options.steps))
+        self.settings.report(Progress(len(self.items), counts, self.step_number, steps))
+
+    def _renew(self) -> None:
+        kept = self._store.renew_job(self.job, lock_token=self.token, lease_s=LEASE_S, judged_steps=self.judged)
+        if not kept:
+            now = self._replays.job(self.job.job_id)
+            raise _Stop(now.stop_reason or "another process took the job over")
+
+    # -- sending ---------------------------------------------------------------------------------------
+
+    def _wait_for_turn(self) -> None:
+        """Until the rate allows the next message; the job is looked after meanwhile."""
+        while (left := self._send_at - self.settings.monotonic()) > 0 or self._is_time_to_look():
+            if self._is_time_to_look():
+                self._look()
+                self._judge(enough=ENOUGH_TO_JUDGE)
+            else:
+                self._pause(min(left, LOOK_EVERY_S))
+        self._pause(0)
+        self._send_at = max(self._send_at, self.settings.monotonic()) + 1 / self.job.options.rate
+
+    def _is_time_to_look(self) -> bool:
+        return self.settings.monotonic() >= self._look_at
+
+    def _pause(self, seconds: float) -> None:
+        if self.settings.pause(seconds):
+            raise _Stop("stopped by its operator")
+
+    def _send(self, item: ReplayItem) -> None:
+        body = self._store.read(item.tenant_id, item.dead_letter_id)
+        reason = self._reason_to_skip(body)
+        outgoing: Outgoing | None = None
+        if body is not None and not reason:
+            try:
+                outgoing = self._message(body, number=body.letter.replays + 1)
+            except CannotReplay as refused:
+                reason = refused.reason
+        if body is None or outgoing is None:
+            self._skip(item, reason)
+            return
+        start = start_of(body, outgoing, self.job, stalled_before=self._replays.stalled_before())
+        if not self._store.start_replay(start):
+            self._skip(item, self._reason_to_skip(self._store.read(item.tenant_id, item.dead_letter_id)) or "replaying")
+            return
+        self.items[item.position] = replace(item, state="sent", replay_number=body.letter.replays + 1)
+        self._publish(outgoing)
+
+    def _reason_to_skip(self, body: DeadLetterBody | None) -> str:
+        if body is None:
+            return "gone"
+        return reason_not_to_replay(body.letter, self.job.options, stalled_before=self._replays.stalled_before())
+
+    def _skip(self, item: ReplayItem, reason: str) -> None:
+        skipped = replace(item, state="skipped", reason=reason)
+        self._store.mark_items(self.job, [skipped], before="pending")
+        self.items[item.position] = skipped
+
+    def _message(self, body: DeadLetterBody, *, number: int) -> Outgoing:
+        desk = self._replays.desk
+        return message_for(body, self.job.options, desk.pipeline.stages, desk.store, number=number)
+
+    def _publish(self, outgoing: Outgoing) -> None:
+        self._replays.desk.publisher.publish(outgoing.topic, outgoing.data, outgoing.attributes)
+
+    def _send_doubtful_again(self) -> None:
+        """Send once more what an earlier run may have marked and not published: nobody has touched it."""
+        for sent in self._store.look_at_sent(self.job):
+            body = self._store.read(sent.tenant_id, sent.dead_letter_id)
+            if body is None or not sent.is_untouched or outcome_of(sent) is not None:
+                continue
+            self._wait_for_turn()
+            self._publish(self._message(body, number=sent.replay_number))
+            log.info("replay_sent_again", job_id=self.job.job_id, dead_letter_id=sent.dead_letter_id)

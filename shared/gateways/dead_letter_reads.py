@@ -1,0 +1,136 @@
+"""What is read of dead letters in Spanner, one tenant at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from google.cloud.spanner_v1 import param_types
+
+from shared.dead_letters import (
+    DeadLetter,
+    DeadLetterBody,
+    Failure,
+    HistoryLine,
+    LetterFilter,
+    LetterGroup,
+    LetterState,
+    ReplayLine,
+    RequestLine,
+    RunLine,
+    StateCount,
+    UsageAverage,
+)
+from shared.gateways.database import OpenDatabase, read_rows
+from shared.gateways.queries import query
+
+_STRINGS = param_types.Array(param_types.STRING)
+_TENANT = {"tenant_id": param_types.STRING}
+_LETTER = {**_TENANT, "dead_letter_id": param_types.STRING}
+_REQUESTS = {**_TENANT, "request_ids": _STRINGS}
+_SINCE = {**_TENANT, "since": param_types.TIMESTAMP}
+_FILTER = {
+    **dict.fromkeys(("tenant_id", "stage", "reason", "error_code", "text", "sort"), param_types.STRING),
+    **dict.fromkeys(("created_after", "created_before"), param_types.TIMESTAMP),
+    "states": _STRINGS,
+    "ids": _STRINGS,
+    "row_limit": param_types.INT64,
+}
+
+
+class LetterReads:
+    """Implements `shared.desk_ports.LetterReads`."""
+
+    def __init__(self, open_database: OpenDatabase) -> None:
+        self._open = open_database
+
+    def tenants_with_letters(self, states: Sequence[LetterState]) -> list[str]:
+        rows = self._read("tenants_with_letters", {"states": list(states)}, {"states": _STRINGS})
+        return [row[0] for row in rows]
+
+    def list_letters(self, tenant_id: str, wanted: LetterFilter) -> list[DeadLetter]:
+        params = _filter_params(tenant_id, wanted) | {"sort": wanted.sort, "row_limit": wanted.limit}
+        return [DeadLetter(*row) for row in self._read("list_letters", params, _FILTER)]
+
+    def group_letters(self, tenant_id: str, wanted: LetterFilter) -> list[LetterGroup]:
+        types = {name: kind for name, kind in _FILTER.items() if name not in {"sort", "row_limit"}}
+        return [LetterGroup(*row) for row in self._read("group_letters", _filter_params(tenant_id, wanted), types)]
+
+    def read(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody | None:
+        rows = self._read("read_letter", {"tenant_id": tenant_id, "dead_letter_id": dead_letter_id}, _LETTER)
+        if not rows:
+            return None
+        *fields, topic, event, attributes = rows[0]
+        return DeadLetterBody(DeadLetter(*fields), topic, event, dict(attributes))
+
+    def failures(self, tenant_id: str, dead_letter_id: str) -> list[Failure]:
+        rows = self._read("failures_of", {"tenant_id": tenant_id, "dead_letter_id": dead_letter_id}, _LETTER)
+        return [Failure(*row) for row in rows]
+
+    def requests(self, tenant_id: str, request_ids: Sequence[str]) -> list[RequestLine]:
+        rows = self._read("requests_of", {"tenant_id": tenant_id, "request_ids": list(request_ids)}, _REQUESTS)
+        return [RequestLine(*row) for row in rows]
+
+    def runs(self, tenant_id: str, request_ids: Sequence[str]) -> list[RunLine]:
+        rows = self._read("runs_of", {"tenant_id": tenant_id, "request_ids": list(request_ids)}, _REQUESTS)
+        return [_run_of(row) for row in rows]
+
+    def history(self, tenant_id: str, target: str) -> list[HistoryLine]:
+        types = {**_TENANT, "target": param_types.STRING}
+        rows = self._read("history_of", {"tenant_id": tenant_id, "target": target}, types)
+        return [_history_of(row) for row in rows]
+
+    def replays_of(self, tenant_id: str, dead_letter_id: str) -> list[ReplayLine]:
+        params = {"tenant_id": tenant_id, "dead_letter_id": dead_letter_id}
+        return [ReplayLine(*row) for row in self._read("replays_of_letter", params, _LETTER, file_name="replays")]
+
+    def event_of_stage(self, tenant_id: str, request_id: str, stage: str) -> str | None:
+        params = {"tenant_id": tenant_id, "request_id": request_id, "stage": stage}
+        rows = self._read("event_of_stage", params, dict.fromkeys(params, param_types.STRING))
+        return str(rows[0][0]) if rows else None
+
+    def counts(self, tenant_id: str, *, since: datetime) -> list[StateCount]:
+        rows = self._read("counts_by_state", {"tenant_id": tenant_id, "since": since}, _SINCE)
+        return [StateCount(*row) for row in rows]
+
+    def replay_outcomes(self, tenant_id: str) -> Mapping[str, int]:
+        rows = self._read("outcomes_of_replays", {"tenant_id": tenant_id}, _TENANT, file_name="replays")
+        return dict(rows)
+
+    def usage_averages(self, tenant_id: str, *, since: datetime) -> list[UsageAverage]:
+        rows = self._read("usage_averages", {"tenant_id": tenant_id, "since": since}, _SINCE)
+        return [UsageAverage(*row) for row in rows]
+
+    def _read(
+        self, name: str, params: dict[str, Any], types: dict[str, Any], *, file_name: str = "dead_letters"
+    ) -> list[list[Any]]:
+        return read_rows(self._open, query(file_name, name), params, types, what=name.replace("_", " "))
+
+
+def _filter_params(tenant_id: str, wanted: LetterFilter) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant_id,
+        "states": list(wanted.states),
+        "stage": wanted.stage,
+        "reason": wanted.reason,
+        "error_code": wanted.error_code,
+        "created_after": wanted.created_after,
+        "created_before": wanted.created_before,
+        "text": wanted.text,
+        "ids": list(wanted.ids),
+    }
+
+
+def _run_of(row: list[Any]) -> RunLine:
+    request_id, stage, state, attempt, worker, code, detail, fix, due_at, checkpoint, started, updated, finished = row
+    saved = json.loads(checkpoint) if checkpoint else {}
+    return RunLine(
+        request_id, stage, state, attempt, worker, code, detail, fix, due_at, saved, started, updated, finished
+    )
+
+
+def _history_of(row: list[Any]) -> HistoryLine:
+    at, actor, action, note, outcome, detail = row
+    return HistoryLine(at, actor, action, note, outcome, json.loads(detail or "{}"))

@@ -1,0 +1,714 @@
+"""For each fault of the reliability work's list, `pipeline why` names the cause, from the rows that the fault leaves.
+
+The rows are real: the runner ran (with a scripted stage), the errors come from the gateways' own tables, the letters
+from the recorder, all in the Spanner emulator.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import typer
+from google.api_core import exceptions as google_errors
+from google.cloud import spanner
+from typer.testing import CliRunner
+
+from handlers.cli import calls as calls_cli
+from handlers.cli.why import why
+from infra.local import gcs
+from schemas.events import Event, RecordingStored
+from shared.deliveries import Delivery, parse_event
+from shared.errors import (
+    ConfigurationError,
+    Deferred,
+    NotReady,
+    PermanentFailure,
+    PipelineError,
+    TenantBlocked,
+    TransientFailure,
+    Waiting,
+)
+from shared.gateways.database import translated
+from shared.gateways.gemini_errors import translated as vertex_translated
+from shared.gateways.hubspot_errors import failure as hubspot_failure
+from shared.gateways.hubspot_errors import item_failure as hubspot_item_failure
+from shared.gateways.migration_files import load_migrations
+from shared.gateways.migration_journal import JOURNAL_DDL
+from shared.gateways.objects import GcsObjectStore
+from shared.gateways.salesforce_errors import Problem, Refusal
+from shared.gateways.schema_gap import schema_gap
+from shared.gateways.speech_errors import in_our_words
+from shared.gateways.story import SpannerStories
+from shared.inbox import Inbox
+from shared.meanings import meaning_of
+from shared.names import late_audio_request_id
+from shared.stage import CallChanges, Completed, StageContext
+from shared.story import SchemaGap
+from shared.whereabouts.situations import Situation
+from stages.transcribe.logic import look_again_at
+from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
+from tests.support.trouble import CALL, WORKER, Killed, Trouble, finishing, following, raising
+
+pytestmark = pytest.mark.emulators
+
+OPERATION = "projects/p/locations/us/operations/op-7"
+NO_AUDIO = "missed_call"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault, and what the answer must say of it. `code` is the error code whose meaning must appear."""
+
+    name: str
+    happen: Callable[[Trouble], object]
+    situation: Situation
+    stage: str = ""
+    code: str = ""
+    says: tuple[str, ...] = ()
+    """What `because` must name."""
+    next_try: str = ""
+    helps: str = ""
+    command: str = ""
+    note: str = ""
+
+
+def stops(stage: str, error: Callable[[Trouble], BaseException] | BaseException) -> Callable[[Trouble], object]:
+    """The stage ends with the error; letters are recorded."""
+
+    def happen(trouble: Trouble) -> None:
+        trouble.reach(stage, raising(error if isinstance(error, BaseException) else error(trouble)))
+        trouble.record_letters()
+
+    return happen
+
+
+def behind_the_circuit(error: Callable[[Trouble], PipelineError], *, times: int) -> Callable[[Trouble], object]:
+    """`times` calls meet the vendor's refusal through the tenant's circuit; the asked call is the last of them."""
+
+    def happen(trouble: Trouble) -> None:
+        def refused(_context: StageContext) -> Completed:
+            def work() -> Completed:
+                raise error(trouble)
+
+            return trouble.breaker.call(trouble.tenant.tenant_id, "hubspot", work)
+
+        for number in range(times - 1):
+            trouble.reach("crm_sync", refused, call_id=f"CALearlier{number}")
+        trouble.reach("crm_sync", refused)
+
+    return happen
+
+
+def hubspot(status: int, body: dict[str, object], **more: str) -> Callable[[Trouble], PipelineError]:
+    return lambda trouble: hubspot_failure(status, body, action="upsert a call", now=trouble.clock(), **more)
+
+
+def salesforce(code: str, *fields: str) -> Callable[[Trouble], PipelineError]:
+    refusal = Refusal(Problem(code, fields), operation="upsert of a Task", status=400)
+    return lambda trouble: refusal.as_error(trouble.clock())
+
+
+def of_spanner(error: Exception) -> PipelineError:
+    with pytest.raises(PipelineError) as raised, translated("read call"):
+        raise error
+    return raised.value
+
+
+def of_vertex(error: Exception) -> PipelineError:
+    with pytest.raises(PipelineError) as raised, vertex_translated(model="gemini", location="us"):
+        raise error
+    return raised.value
+
+
+def waits_for_speech(trouble: Trouble) -> None:
+    until = look_again_at(trouble.clock(), duration_s=30)
+    trouble.reach("transcribe", raising(Waiting(checkpoint={"operation": OPERATION}, until=until)))
+
+
+def dies(trouble: Trouble) -> None:
+    with pytest.raises(Killed):
+        trouble.reach("analyze", raising(Killed()))
+
+
+def dies_for_long(trouble: Trouble) -> None:
+    dies(trouble)
+    trouble.clock.advance(3600)
+
+
+def is_being_done(trouble: Trouble) -> None:
+    with pytest.raises(Killed):
+        trouble.reach("download", raising(Killed()))
+
+
+def is_shut_down(trouble: Trouble) -> None:
+    def stopped(_context: StageContext) -> Completed:
+        assert runner.give_back_claims() == 1
+        raise Killed
+
+    runner = trouble.runner("download", stopped)
+    event = trouble.webhook()
+    with pytest.raises(Killed):
+        runner.handle(_delivery(event), event)
+
+
+def uses_up_its_attempts(trouble: Trouble) -> None:
+    failing = raising(TransientFailure("hubspot_unreachable", "hubspot gave no answer to a POST"))
+    for _ in range(21):
+        trouble.reach("crm_sync", failing)
+    trouble.record_letters()
+
+
+def is_given_up_by_pubsub(trouble: Trouble) -> None:
+    trouble.reach("download", raising(TransientFailure("storage_unavailable", "could not create x: status 503")))
+    trouble.give_up_in_pubsub(trouble.webhook(), stage="download")
+    trouble.record_letters()
+
+
+def is_given_up_with_the_recorder_down(trouble: Trouble) -> None:
+    trouble.reach("download", raising(PermanentFailure("recording_not_audio", "the recording is JSON, not audio")))
+
+
+def is_replayed(trouble: Trouble) -> None:
+    stops("download", PermanentFailure("recording_too_large", "the recording has more than 5 bytes"))(trouble)
+    trouble.replay("download")
+
+
+def is_replayed_in_vain(trouble: Trouble) -> None:
+    is_replayed(trouble)
+    trouble.publisher.messages.clear()
+    trouble.reach("download", raising(PermanentFailure("recording_too_large", "the recording has more than 5 bytes")))
+    trouble.change("UPDATE dead_letters SET state = 'open', occurrences = 2 WHERE TRUE")
+
+
+def is_discarded(trouble: Trouble) -> None:
+    stops("download", PermanentFailure("recording_unreadable", "x.mp3 begins like mp3"))(trouble)
+    trouble.change("UPDATE dead_letters SET state = 'discarded', discard_reason = 'a test call' WHERE TRUE")
+
+
+def is_rerun(trouble: Trouble) -> None:
+    stops("download", PermanentFailure("recording_unreadable", "x.mp3 begins like mp3"))(trouble)
+    trouble.change("UPDATE dead_letters SET state = 'replaying', current_request_id = 'x-again' WHERE TRUE")
+
+
+def loses_the_next_event(trouble: Trouble) -> None:
+    trouble.reach("download", finishing)
+    trouble.clock.advance(600)
+
+
+def meets_a_newer_event(trouble: Trouble) -> None:
+    def of_tomorrow(context: StageContext) -> Completed:
+        assert isinstance(context.event, Event)
+        return Completed(following("download", context.event).model_copy(update={"version": 2}))
+
+    trouble.reach("download", of_tomorrow)
+
+
+def meets_an_older_schema(trouble: Trouble) -> None:
+    trouble.schema = SchemaGap(missing=("006_reconciliation.sql",))
+    loses_the_next_event(trouble)
+
+
+def meets_a_newer_schema(trouble: Trouble) -> None:
+    trouble.schema = SchemaGap(unknown=("099_tomorrow.sql",))
+    trouble.reach("download", finishing)
+
+
+def has_an_unreadable_tenant(trouble: Trouble) -> None:
+    loses_the_next_event(trouble)
+    trouble.change("UPDATE tenants SET config = JSON '{}' WHERE tenant_id = 'acme-plumbing'")
+
+
+def has_a_fast_clock(trouble: Trouble) -> None:
+    trouble.clock.advance(900)
+    is_being_done(trouble)
+
+
+def belongs_to_a_suspended_tenant(trouble: Trouble) -> None:
+    trouble.change("UPDATE tenants SET status = 'suspended' WHERE tenant_id = 'acme-plumbing'")
+    active, trouble.tenant = trouble.tenant, OUR_TENANT.model_copy(update={"status": "suspended"})
+    trouble.reach("download", finishing)
+    trouble.tenant = active
+
+
+def is_resumed_and_not_yet_swept(trouble: Trouble) -> None:
+    belongs_to_a_suspended_tenant(trouble)
+    trouble.change("UPDATE tenants SET status = 'active' WHERE tenant_id = 'acme-plumbing'")
+
+
+def was_synced_by_half(trouble: Trouble) -> None:
+    def half(context: StageContext) -> Completed:
+        context.save_checkpoint({"salesforce": {"activity_id": "1"}})
+        raise TransientFailure("hubspot_503", "HubSpot answered 503 to upsert a call")
+
+    trouble.reach("crm_sync", half)
+
+
+def went_on_without_analysis(trouble: Trouble) -> None:
+    stops("analyze", PermanentFailure("model_refused", "gemini stopped writing: SAFETY"))(trouble)
+    left = next(message for message in trouble.publisher.messages if message.topic == "call-analyzed")
+    def done(context: StageContext) -> Completed:
+        completed = finishing(context)
+        return Completed(None, CallChanges(crm=completed.changes.crm, analysis_failed=True), request_state="done")
+
+    assert trouble.deliver(parse_event(left.data), done, stage="crm_sync") == 204
+
+
+def has_late_audio(trouble: Trouble) -> None:
+    def without_audio(context: StageContext) -> Completed:
+        return Completed(following("download", context.event), CallChanges(no_audio_reason=NO_AUDIO))  # type: ignore[arg-type] # an Event here
+
+    trouble.reach("download", without_audio)
+    for stage in ("transcribe", "analyze", "crm_sync"):
+        trouble.reach(stage, finishing)
+    late = late_audio_request_id(trouble.tenant.tenant_id, CALL)
+    event: Event = trouble.webhook().model_copy(update={"request_id": late})
+    for stage in ("download", "transcribe", "analyze", "crm_sync"):
+        trouble.deliver(event, finishing, stage=stage)
+        event = following(stage, event)
+
+
+def only_rang_so_far(trouble: Trouble) -> None:
+    trouble.side_webhook(trouble.webhook("pre_call"))
+
+
+def lost_its_post_call_webhook(trouble: Trouble) -> None:
+    only_rang_so_far(trouble)
+    trouble.clock.advance(3600)
+
+
+def is_a_text_message(trouble: Trouble) -> None:
+    trouble.side_webhook(trouble.webhook("text_message"))
+
+
+def was_parked(trouble: Trouble) -> None:
+    trouble.side_webhook(trouble.webhook("unknown", duration="soon"))
+
+
+def is_kept_in_the_inbox(trouble: Trouble) -> None:
+    trouble.inbox = (f"inbox/{trouble.tenant.tenant_id}/{trouble.request_id}-00.json",)
+
+
+def is_for_a_request_that_is_gone(trouble: Trouble) -> None:
+    stored = RecordingStored(tenant_id=trouble.tenant.tenant_id, request_id=trouble.request_id, call_id=CALL)
+    trouble.deliver(stored, finishing, stage="transcribe")
+    trouble.record_letters()
+
+
+def nothing(_trouble: Trouble) -> None:
+    """Nobody ever heard of the call."""
+
+
+def done(trouble: Trouble) -> None:
+    trouble.reach("crm_sync", finishing)
+
+
+def was_modified_afterwards(trouble: Trouble) -> None:
+    done(trouble)
+    trouble.side_webhook(trouble.webhook("call_modified", note="called back"))
+
+
+def _delivery(event: Event) -> Delivery:
+    return Delivery("m-1", event.model_dump_json().encode(), event.attributes(), "projects/p/s/x")
+
+
+S = Situation
+FAULTS = [
+    # Failing well: each vendor's errors.
+    Fault("Salesforce locks a row", stops("crm_sync", salesforce("UNABLE_TO_LOCK_ROW")), S.RETRYING, "crm_sync",
+          "salesforce_unable_to_lock_row", next_try="Pub/Sub delivers it again after 10 to 600 s"),
+    Fault("Salesforce finds duplicates", stops("crm_sync", salesforce("DUPLICATES_DETECTED")), S.FAILED, "crm_sync",
+          "salesforce_duplicates_detected", helps="merge the duplicates", command="pipeline dead-letters replay d-"),
+    Fault("Salesforce lacks a field", stops("crm_sync", salesforce("INVALID_FIELD", "Ext_Call_Id__c")), S.BLOCKED,
+          "crm_sync", "salesforce_invalid_field", says=("Ext_Call_Id__c",), helps="salesforce-setup.md"),
+    Fault("one item of HubSpot's 207 conflicts",
+          stops("crm_sync", lambda t: hubspot_item_failure({"category": "CONFLICT"}, action="upsert", now=t.clock())),
+          S.FAILED, "crm_sync", "hubspot_conflict", helps="then replay"),
+    Fault("Speech refuses one file inside a successful operation",
+          stops("transcribe", PermanentFailure("speech_failed", "INVALID_ARGUMENT: bad encoding")), S.FAILED,
+          "transcribe", "speech_failed", says=("bad encoding",), command="pipeline dead-letters replay d-"),
+    Fault("Gemini stops for safety", stops("analyze", PermanentFailure("model_refused", "SAFETY")), S.FAILED,
+          "analyze", "model_refused"),
+    Fault("Gemini's prompt is blocked", stops("analyze", PermanentFailure("prompt_blocked", "PROHIBITED_CONTENT")),
+          S.FAILED, "analyze", "prompt_blocked"),
+    Fault("a storage precondition: the object was replaced while read",
+          stops("transcribe", NotReady("object_missing", "could not read x: status 412")), S.RETRYING, "transcribe",
+          "object_missing"),
+    Fault("Spanner aborts too often", stops("download", of_spanner(google_errors.Aborted("x"))), S.RETRYING,
+          "download", "spanner_unavailable"),
+    Fault("Spanner loses the session", stops("download", of_spanner(google_errors.NotFound("Session not found: x"))),
+          S.RETRYING, "download", "spanner_not_found"),
+    # Deferral.
+    Fault("HubSpot's daily quota is spent", stops("crm_sync", hubspot(429, {"policyName": "DAILY"})), S.DEFERRED,
+          "crm_sync", "hubspot_daily_quota", next_try="the first sweep after"),
+    Fault("Salesforce's daily quota is spent", stops("crm_sync", salesforce("REQUEST_LIMIT_EXCEEDED")), S.DEFERRED,
+          "crm_sync", "salesforce_request_limit_exceeded", next_try="the first sweep after"),
+    Fault("the recording is not published yet",
+          stops("download", lambda t: Deferred("recording_not_ready", "status 404",
+                                               until=t.clock() + timedelta(minutes=5))),
+          S.DEFERRED, "download", "recording_not_ready", next_try="in 5 min", helps="goes on without"),
+    Fault("the recording is a matter of seconds", stops("download", NotReady("recording_not_ready", "status 404")),
+          S.RETRYING, "download", "recording_not_ready"),
+    Fault("the model has no capacity", stops("analyze", of_vertex(google_errors.ResourceExhausted("x"))), S.RETRYING,
+          "analyze", "vertex_resource_exhausted"),
+    Fault("a vendor asks for a long pause",
+          stops("transcribe", in_our_words("RESOURCE_EXHAUSTED", "slow", tried="BatchRecognize", retry_after_s=900)),
+          S.DEFERRED, "transcribe", "speech_throttled", next_try="in 15 min"),
+    # Circuits and tenants' mistakes.
+    Fault("HubSpot refuses the token for the first time", behind_the_circuit(hubspot(401, {}), times=1), S.BLOCKED,
+          "crm_sync", "hubspot_401", says=("refused 1 times in a row; its circuit is still closed",),
+          helps="HubSpot token"),
+    Fault("HubSpot's circuit is open", behind_the_circuit(hubspot(401, {}), times=4), S.BLOCKED, "crm_sync",
+          "hubspot_401", says=("no call is sent there; one probe is due at",),
+          next_try="once one call gets through to hubspot", command="pipeline tenant show acme-plumbing"),
+    Fault("HubSpot's circuit is throttled", behind_the_circuit(hubspot(429, {"policyName": "DAILY"}), times=2),
+          S.DEFERRED, "crm_sync", "hubspot_daily_quota", says=("has no quota left for this tenant",)),
+    Fault("HubSpot's property is missing",
+          stops("crm_sync", hubspot(400, {"message": "PROPERTY_DOESNT_EXIST"})), S.BLOCKED, "crm_sync",
+          "hubspot_property_missing"),
+    Fault("CallRail refuses the tenant's key",
+          stops("download", TenantBlocked("callrail_key_refused", "CallRail's API refused the tenant's key",
+                                          fix="put a valid key into secret acme-callrail", vendor="callrail")),
+          S.BLOCKED, "download", "callrail_key_refused", helps="acme-callrail"),
+    Fault("a secret is being replaced",
+          stops("crm_sync", TenantBlocked("secret_disabled", "secret acme-hubspot is disabled")), S.BLOCKED, "crm_sync",
+          "secret_disabled"),
+    Fault("the tenant is suspended", belongs_to_a_suspended_tenant, S.SUSPENDED, "download",
+          says=("suspended tenant",), command="pipeline tenant resume acme-plumbing"),
+    Fault("the tenant was resumed a moment ago", is_resumed_and_not_yet_swept, S.SUSPENDED, "download",
+          says=("active again",), command="pipeline sweep --once"),
+    Fault("the tenant's stored configuration is unreadable", has_an_unreadable_tenant, S.BETWEEN_STAGES, "download",
+          says=("tenant_config_unreadable", "callrail_company_ids")),
+    # The receiver, and what never comes.
+    Fault("Pub/Sub was away when the webhook came", is_kept_in_the_inbox, S.IN_INBOX,
+          says=("Pub/Sub did not take the webhook",), command="pipeline sweep --once"),
+    Fault("the webhook was lost, refused, too large, or nothing could be kept", nothing, S.NEVER_ARRIVED,
+          says=("never sent", "webhook_refused", "413", "503", "webhook_parked", "download-call-received"),
+          command="pipeline backfill --tenant acme-plumbing --since 2d"),
+    Fault("the webhook had a wrong shape", was_parked, S.NOT_PROCESSED, "download", says=("not understood", "422"),
+          helps="webhook_parked", command="pipeline backfill --tenant acme-plumbing --since 20"),
+    Fault("it is a text message", is_a_text_message, S.NOT_PROCESSED, "download", says=("text message",)),
+    Fault("the call is still going on", only_rang_so_far, S.AWAITING_POST_CALL, says=("may still be going on",)),
+    Fault("the post-call webhook was lost", lost_its_post_call_webhook, S.AWAITING_POST_CALL,
+          says=("may be lost",), command="pipeline backfill --tenant acme-plumbing --since 20"),
+    # Workers that stop, die, hang.
+    Fault("a worker is at it", is_being_done, S.RUNNING, "download", says=(WORKER,)),
+    Fault("SIGTERM: the claim was given back", is_shut_down, S.RETRYING, "download", "worker_stopped"),
+    Fault("SIGKILL or SIGSTOP: the lease ran out", dies_for_long, S.LEASE_OVER, "analyze",
+          says=(WORKER, "died or hangs", "lease ran out"), next_try="is it running?", command="pipeline sweep --once"),
+    Fault("a bug", stops("analyze", ValueError("x")), S.RETRYING, "analyze", "internal_error",
+          says=("ValueError, traceback digest",)),
+    Fault("a worker's clock runs ahead", has_a_fast_clock, S.RUNNING, "download", note="clock runs"),
+    # Versions.
+    Fault("a rolling deployment: an old worker meets a new event", meets_a_newer_event, S.BETWEEN_STAGES, "download",
+          says=("event_version_unknown: version 2",)),
+    Fault("the schema is one migration behind", meets_an_older_schema, S.BETWEEN_STAGES, "download",
+          says=("006_reconciliation.sql",), note="run `pipeline migrate`"),
+    Fault("the schema is one migration ahead", meets_a_newer_schema, S.BETWEEN_STAGES, "download",
+          says=("on its way",), note="099_tomorrow.sql"),
+    # Outside jobs and lost messages.
+    Fault("Speech is at work", waits_for_speech, S.WAITING, "transcribe", says=(OPERATION,), next_try="in 15 min"),
+    Fault("Speech's notification was lost", lambda t: (waits_for_speech(t), t.clock.advance(7200)), S.WAITING,
+          "transcribe", says=(OPERATION,), next_try="should have sent it", command="pipeline sweep --once"),
+    Fault("the next event was lost", loses_the_next_event, S.BETWEEN_STAGES, "download",
+          says=("nobody has claimed it", "transcribe is down"), command="pipeline sweep --once",
+          helps="transcribe-recording-stored"),
+    Fault("Speech took the audio and gave no answer",
+          stops("transcribe", TransientFailure("speech_submit_unanswered", "no answer")), S.RETRYING, "transcribe",
+          "speech_submit_unanswered", helps="paid for twice"),
+    # Vendors that stall, drop the connection, answer rubbish.
+    Fault("HubSpot stalls", stops("crm_sync", TransientFailure("hubspot_timeout", "hubspot gave no answer to a POST")),
+          S.RETRYING, "crm_sync", "hubspot_timeout"),
+    Fault("HubSpot drops the connection after doing the work",
+          stops("crm_sync", TransientFailure("hubspot_unreachable", "hubspot gave no answer to a POST")), S.RETRYING,
+          "crm_sync", "hubspot_unreachable"),
+    Fault("HubSpot answers 500", stops("crm_sync", hubspot(500, {})), S.RETRYING, "crm_sync", "hubspot_500"),
+    Fault("Salesforce answers rubbish",
+          stops("crm_sync", TransientFailure("salesforce_bad_answer", "not of the known form")), S.RETRYING,
+          "crm_sync", "salesforce_bad_answer"),
+    Fault("the model answers rubbish", stops("analyze", PermanentFailure("model_reply_invalid", "not one JSON")),
+          S.FAILED, "analyze", "model_reply_invalid"),
+    Fault("HubSpot down, Salesforce up", was_synced_by_half, S.RETRYING, "crm_sync", "hubspot_503",
+          note="salesforce took the call already and is not asked again"),
+    # A failed model is a state.
+    Fault("the call reached the CRM without an analysis", went_on_without_analysis, S.FAILED, "analyze",
+          "model_refused", note="the model gave no analysis"),
+    # Dead letters.
+    Fault("attempts are used up", uses_up_its_attempts, S.FAILED, "crm_sync", "hubspot_unreachable",
+          says=("gave up after 20 attempts",)),
+    Fault("Pub/Sub gave the message up", is_given_up_by_pubsub, S.RETRYING, "download", "storage_unavailable",
+          note="Pub/Sub gave the message up, and the sweeper sends the stage's event again"),
+    Fault("the recorder of dead letters is down", is_given_up_with_the_recorder_down, S.FAILED_UNRECORDED, "download",
+          "recording_not_audio", says=("waits in its subscription",), helps="dead-letter-dead-letters"),
+    Fault("a replay is on its way", is_replayed, S.REPLAYING, "download", "recording_too_large"),
+    Fault("a replay failed again", is_replayed_in_vain, S.FAILED, "download", "recording_too_large",
+          says=("Given up 2 times, replayed 1 times without success",)),
+    Fault("the letter was discarded", is_discarded, S.DISCARDED, "download", "recording_unreadable",
+          says=("a test call",), command="pipeline dead-letters restore d-"),
+    Fault("the letter was re-run from an earlier stage", is_rerun, S.SUPERSEDED, "download",
+          command="pipeline why x-again"),
+    Fault("the request's row is gone", is_for_a_request_that_is_gone, S.GIVEN_UP_UNCLAIMED, code="row_missing",
+          command="pipeline dead-letters show d-"),
+    # Arrived.
+    Fault("nothing is wrong", done, S.DONE, "crm_sync", says=("hubspot: call 202, contact 101",)),
+    Fault("the call was modified afterwards", was_modified_afterwards, S.DONE, "crm_sync", note="call_modified"),
+    Fault("audio came late", has_late_audio, S.DONE, "crm_sync", note="request r-"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def trouble(pipeline_database: PipelineDatabase) -> Trouble:
+    return Trouble(pipeline_database)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_why_names_the_cause(trouble: Trouble, fault: Fault) -> None:
+    fault.happen(trouble)
+
+    answer = trouble.why()
+
+    assert answer.situation is fault.situation, answer
+    assert answer.stage == fault.stage, answer
+    if fault.code:
+        meaning = meaning_of(fault.code)
+        assert meaning is not None
+        assert fault.code in answer.because, answer
+        assert meaning.means in answer.because, answer
+    for words in fault.says:
+        assert words in answer.because, answer
+    assert fault.next_try in answer.next_try, answer
+    assert fault.helps in answer.helps, answer
+    assert not fault.note or any(fault.note in note for note in answer.notes), answer
+    assert not fault.command or any(command.startswith(fault.command) for command in answer.commands), answer
+    assert "TENANT" not in " ".join(answer.commands), answer
+
+
+# --- more than one request, more than one tenant -----------------------------------------------------------
+
+
+def test_a_request_can_be_asked_about_by_its_own_id(trouble: Trouble) -> None:
+    done(trouble)
+    said = trouble.webhook("call_modified", note="called back")
+    trouble.side_webhook(said)
+
+    merged = trouble.why(request_id=said.request_id)
+    first = trouble.why(request_id=trouble.request_id)
+
+    assert (merged.situation, merged.request_id) == (Situation.MERGED, said.request_id)
+    assert (first.situation, first.request_id) == (Situation.DONE, trouble.request_id)
+
+
+def test_of_two_requests_the_one_in_trouble_is_told_and_the_other_noted(trouble: Trouble) -> None:
+    went_on_without_analysis(trouble)
+
+    answer = trouble.why()
+
+    assert answer.situation is Situation.FAILED
+    assert any("takes the call to the CRM as far as it is known" in note for note in answer.notes)
+    assert any("hubspot holds the call as call 202" in note for note in answer.notes)
+
+
+def test_one_tenant_is_never_told_of_anothers_call(trouble: Trouble) -> None:
+    done(trouble)
+    stories = SpannerStories(trouble.database.open)
+
+    assert stories.tell(OTHER_TENANT.tenant_id, CALL).requests == ()
+    assert stories.call_of_request(OTHER_TENANT.tenant_id, trouble.request_id) == ""
+    assert stories.recent(OTHER_TENANT.tenant_id, limit=10) == []
+
+
+def test_a_call_that_two_tenants_have_is_found_for_both(trouble: Trouble) -> None:
+    done(trouble)
+    ours, trouble.tenant = trouble.tenant, OTHER_TENANT
+    done(trouble)
+    trouble.tenant = ours
+    stories = SpannerStories(trouble.database.open)
+
+    assert stories.tenants_of(CALL) == [(OUR_TENANT.tenant_id, CALL), (OTHER_TENANT.tenant_id, CALL)]
+    assert stories.tenants_of(trouble.request_id) == [(OUR_TENANT.tenant_id, CALL)]
+
+
+# --- the command line --------------------------------------------------------------------------------------
+
+
+@dataclass
+class Terminal:
+    """Types commands against a database."""
+
+    trouble: Trouble
+    app: typer.Typer
+
+    def run(self, *arguments: str) -> str:
+        result = CliRunner().invoke(self.app, list(arguments))
+        if isinstance(result.exception, PipelineError):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def document(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json"))
+
+
+@pytest.fixture
+def terminal(trouble: Trouble, gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    app = typer.Typer()
+    app.command()(why)
+    app.add_typer(calls_cli.app, name="calls")
+    database = trouble.database.database
+    gcs.create_bucket(gcs_server, "why-audio", project_id="test-project")
+    write_journal(trouble.database, [migration.version for migration in load_migrations()])
+    for name, value in {
+        "PIPELINE_ENVIRONMENT": "local",
+        "GOOGLE_CLOUD_PROJECT": "test-project",
+        "PIPELINE_SPANNER_INSTANCE": "test-instance",
+        "PIPELINE_SPANNER_DATABASE": database.database_id,
+        "PIPELINE_AUDIO_BUCKET": "why-audio",
+        "STORAGE_EMULATOR_HOST": gcs_server,
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Terminal(trouble, app)
+
+
+def test_the_command_says_where_why_when_and_what_to_type(terminal: Terminal) -> None:
+    stops("crm_sync", salesforce("DUPLICATES_DETECTED"))(terminal.trouble)
+
+    printed = terminal.run("why", CALL)
+
+    assert f"call {CALL} of tenant acme-plumbing, request {terminal.trouble.request_id}" in printed
+    assert "where: crm_sync, given up: dead letter d-" in printed
+    assert "attempt: 1 of 20" in printed
+    assert "salesforce_duplicates_detected" in printed
+    assert "type: pipeline dead-letters replay d-" in printed
+    assert max(map(len, printed.splitlines())) <= 130
+
+
+def test_the_command_finds_a_request_by_its_id_with_and_without_the_tenant(terminal: Terminal) -> None:
+    done(terminal.trouble)
+    request_id = terminal.trouble.request_id
+
+    for arguments in ((request_id,), (request_id, "--tenant", "acme-plumbing")):
+        answer = terminal.document("why", *arguments)
+        assert (answer["situation"], answer["call_id"], answer["request_id"]) == ("done", CALL, request_id)
+
+
+def test_the_command_looks_into_the_inbox(terminal: Terminal, gcs_server: str) -> None:
+    event = terminal.trouble.webhook()
+    name = Inbox(GcsObjectStore("why-audio", project_id="test-project", endpoint=gcs_server)).keep(event, {})
+
+    answer = terminal.document("why", CALL, "--tenant", "acme-plumbing")
+
+    assert answer["situation"] == "in_inbox"
+    assert name in answer["where"]
+
+
+def test_the_command_says_what_to_check_when_nobody_knows_the_call(terminal: Terminal) -> None:
+    ours = terminal.document("why", "CALunheard", "--tenant", "acme-plumbing")
+    nobodys = terminal.document("why", "CALunheard")
+    strangers = terminal.document("why", "CALunheard", "--tenant", "no-such-tenant")
+
+    assert {item["situation"] for item in (ours, nobodys, strangers)} == {"never_arrived"}
+    assert any("backfill" in command for command in ours["commands"])
+    assert nobodys["where"] == "nowhere: no tenant has this call or request"
+    assert strangers["where"] == "nowhere: there is no such tenant"
+
+
+def test_the_command_asks_which_tenant_is_meant(terminal: Terminal) -> None:
+    done(terminal.trouble)
+    terminal.trouble.tenant = OTHER_TENANT
+    done(terminal.trouble)
+
+    with pytest.raises(ConfigurationError, match="several_tenants"):
+        terminal.run("why", CALL)
+
+
+def test_the_command_still_answers_when_the_schema_is_behind(terminal: Terminal) -> None:
+    """A worker of this release against the database of the last one: the question itself cannot be asked."""
+    done(terminal.trouble)
+    database = terminal.trouble.database.database
+    database.update_ddl(["ALTER TABLE stage_runs DROP COLUMN vendor"]).result(60)
+    with database.batch() as batch:
+        batch.delete("schema_migrations", spanner.KeySet(keys=[(4,)]))
+
+    answer = terminal.document("why", CALL, "--tenant", "acme-plumbing")
+
+    assert answer["situation"] == "schema_behind"
+    assert "004_reliability.sql" in answer["because"]
+    assert answer["commands"] == ["pipeline migrate"]
+
+
+def test_the_schemas_gap_names_what_is_missing_and_what_is_unknown(pipeline_database: PipelineDatabase) -> None:
+    write_journal(pipeline_database, [1, 99])
+
+    gap = schema_gap(pipeline_database.open)
+
+    assert "001_initial_schema.sql" not in gap.missing
+    assert "002_tenant_isolation.sql" in gap.missing
+    assert gap.unknown == ("099.sql",)
+
+
+def write_journal(database: PipelineDatabase, versions: Iterable[int]) -> None:
+    """What `pipeline migrate` notes of the migrations that this database was made with."""
+    database.database.update_ddl([JOURNAL_DDL]).result(60)
+    with database.database.batch() as batch:
+        batch.insert(
+            "schema_migrations",
+            ("version", "name", "checksum", "state", "statements_done"),
+            [(version, f"{version:03d}", "x", "applied", 1) for version in versions],
+        )
+
+
+# --- calls list and show -----------------------------------------------------------------------------------
+
+
+def test_the_list_shows_states_scores_and_ages_and_nothing_personal(terminal: Terminal) -> None:
+    personal = {"customer_phone_number": "+13035550142", "customer_name": "Pat Example"}
+    trouble = terminal.trouble
+    trouble.deliver(trouble.webhook(call_id="CALblocked", **personal), raising(TenantBlocked("secret_empty", "empty")))
+    trouble.reach("crm_sync", finishing, call_id="CALdone")
+    refused = PermanentFailure("recording_refused", "x")
+    trouble.deliver(trouble.webhook(call_id="CALfailed", **personal), raising(refused))
+    trouble.record_letters()
+
+    rows = {row["call_id"]: row for row in terminal.document("calls", "list", "--tenant", "acme-plumbing")}
+    printed = terminal.run("calls", "list", "--tenant", "acme-plumbing") + terminal.run(
+        "calls", "show", "CALfailed", "--tenant", "acme-plumbing"
+    )
+
+    states = {call_id: (row["state"], row["stage"]) for call_id, row in rows.items()}
+    assert states == {
+        "CALblocked": ("blocked", "download"),
+        "CALdone": ("done", "crm_sync"),
+        "CALfailed": ("failed", "download"),
+    }
+    assert "recording_refused" in printed
+    for value in personal.values():
+        assert value not in printed + json.dumps(rows)
+
+
+def test_the_list_can_be_narrowed_to_a_state(terminal: Terminal) -> None:
+    terminal.trouble.reach("crm_sync", finishing, call_id="CALdone")
+    terminal.trouble.reach("crm_sync", raising(TransientFailure("hubspot_503", "503")), call_id="CALlate")
+
+    rows = terminal.document("calls", "list", "--tenant", "acme-plumbing", "--state", "retrying")
+
+    assert [row["call_id"] for row in rows] == ["CALlate"]
+
+
+def test_show_tells_every_stage_and_what_the_crms_hold(terminal: Terminal) -> None:
+    done(terminal.trouble)
+
+    document = terminal.document("calls", "show", CALL, "--tenant", "acme-plumbing")
+
+    (request,) = document["requests"]
+    assert [stage["stage"] for stage in request["stages"]] == ["download", "transcribe", "analyze", "crm_sync"]
+    assert document["crms"][0]["record"] == "call 202"
+
+
+def test_show_of_an_unknown_call_points_to_why(terminal: Terminal) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        terminal.run("calls", "show", "CALunheard", "--tenant", "acme-plumbing")
+    assert refused.value.fix.startswith("pipeline why CALunheard")
