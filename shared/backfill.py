@@ -43,6 +43,15 @@ class Part:
     is_whole_day: bool
     """Whether everything of that day that has happened so far lies in it: then it makes a report."""
 
+    @property
+    def ends_day(self) -> bool:
+        return self.until.date() > self.day
+
+    def holds(self, details: CallDetails) -> bool:
+        """False for a call in the first second of the next day, which is listed with the day's end."""
+        started = details.started_at
+        return not (self.ends_day and started and self.until <= started < self.until + timedelta(seconds=1))
+
 
 @dataclass(frozen=True)
 class Window:

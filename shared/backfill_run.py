@@ -6,7 +6,7 @@ Safe to repeat and to run twice at once: a call's first request has a derived id
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
@@ -35,8 +35,8 @@ from shared.ports import Clock, Publisher
 log = structlog.get_logger()
 
 MOST_IDS_LOGGED = 20
-LISTINGS = 3
-"""How often a list that changes while it is read is read again."""
+READINGS = 5
+"""How often a list of several pages is read at most: twice when nothing moves."""
 
 
 class CallLister(Protocol):
@@ -47,10 +47,6 @@ class CallLister(Protocol):
     ) -> Iterator[tuple[Payload, ...]]:
         """The calls page by page. Raises `Deferred` (budget used up), `TenantBlocked` (key, rights, account),
         `PermanentFailure`, `TransientFailure`."""
-        ...
-
-    def count(self, access: ApiAccess, *, company_id: str, since: datetime, until: datetime) -> int:
-        """How many calls the provider has there. Raises as `pages` does."""
         ...
 
 
@@ -115,39 +111,55 @@ class Inspector:
             yield from self._company(part, company_id)
 
     def _company(self, part: Part, company_id: str) -> Iterator[Findings]:
-        """Calls that appear or vanish (spam marked by a person) while pages are read shift the rest: what moves down
-        is listed twice, what moves up is not listed at all. So a list of several pages is counted against the
-        provider's own count, and read again where it falls short."""
-        window = {"since": part.since, "until": part.until}
+        """A call that vanishes from the list (a person marks it as spam) moves those after it up by one, so that one
+        is on no page that is read; a provider's count would not tell. So a list of several pages is read until a
+        reading shows nothing new; one page is one answer and cannot shift."""
         listed: set[str] = set()
-        for _ in range(LISTINGS):
-            pages = 0
-            for page in self.lister.pages(self.access, company_id=company_id, **window):
+        for _ in range(READINGS):
+            pages, known = 0, len(listed)
+            for page in self.lister.pages(self.access, company_id=company_id, since=part.since, until=part.until):
                 pages += 1
                 listed.update(call_key(call) for call in page)
-                yield self._findings(page, company_id)
-            if pages <= 1 or len(listed) >= self.lister.count(self.access, company_id=company_id, **window):
+                yield self._findings(part, page, company_id)
+            if pages <= 1 or len(listed) == known:
                 return
-            log.info("backfill_list_changed", company_id=company_id, day=part.day.isoformat())
         raise TransientFailure(
             "callrail_list_unsteady",
             f"CallRail's list of {part.day} kept changing while it was read",
             fix="run the command again; finished days are kept",
         )
 
-    def _findings(self, page: Iterable[Payload], company_id: str) -> Findings:
-        new = [call for call in page if self._is_new(call_key(call))]
-        calls = [call for payload in new if (call := read_call(payload, company_id=company_id))]
-        refused = len(new) - len(calls)
+    def _findings(self, part: Part, page: Iterable[Payload], company_id: str) -> Findings:
+        calls, refused = self._sorted(part, page, company_id)
         if refused:
-            taken = {call.details.call_id for call in calls}
-            ids = [call_key(payload) for payload in new if call_key(payload) not in taken]
-            log.error("backfill_calls_refused", company_id=company_id, count=refused, call_ids=ids[:MOST_IDS_LOGGED])
+            log.error(
+                "backfill_calls_refused",
+                company_id=company_id,
+                count=len(refused),
+                call_ids=refused[:MOST_IDS_LOGGED],
+            )
+        not_taken = Tally(listed=len(refused), refused=len(refused))
         if not calls:
-            return Findings(Tally(listed=refused, refused=refused))
+            return Findings(not_taken)
         known = self.store.known(self.tenant.tenant_id, [call.details.call_id for call in calls])
         found = compare(calls, started=known.started, seen=known.seen, now=self.now())
-        return Findings(found.tally + Tally(listed=refused, refused=refused), found.to_recover)
+        return Findings(found.tally + not_taken, found.to_recover)
+
+    def _sorted(self, part: Part, page: Iterable[Payload], company_id: str) -> tuple[list[ListedCall], list[str]]:
+        """A page's calls that were not met before, and the ids of those that cannot be taken."""
+        calls: list[ListedCall] = []
+        refused: list[str] = []
+        for payload in page:
+            call = read_call(payload, company_id=company_id)
+            if call and not part.holds(call.details):
+                continue
+            if not self._is_new(call_key(payload)):
+                continue
+            if call:
+                calls.append(call)
+            else:
+                refused.append(call_key(payload))
+        return calls, refused
 
     def _is_new(self, call_id: str) -> bool:
         if call_id and call_id in self._met:
@@ -228,14 +240,14 @@ class Step:
     """The day was finished by an earlier, interrupted backfill, and its calls are counted from there."""
 
 
-def run_preview(inspector: Inspector, parts: Sequence[Part]) -> Iterator[Step]:
+def run_preview(inspector: Inspector, parts: Sequence[Part]) -> Generator[Step]:
     """A dry run: everything is looked at, nothing kept."""
     for part in parts:
         yield from (Step(part, tally) for tally in preview(inspector, part))
         yield Step(part, ends_day=True)
 
 
-def run_backfill(inspector: Inspector, ingester: Ingester, parts: Sequence[Part]) -> Iterator[Step]:
+def run_backfill(inspector: Inspector, ingester: Ingester, parts: Sequence[Part]) -> Generator[Step]:
     """Bring in what the parts miss, oldest day first.
 
     A day whose calls are all dealt with is remembered, and a run that was stopped does not list it again. A run

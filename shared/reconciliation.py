@@ -56,8 +56,7 @@ class Report:
 
 def state_of(tally: Tally, part: Part) -> ReportState:
     """The state of a report after a look that came to its end."""
-    is_over = part.until.date() > part.day
-    return "complete" if is_over and tally.is_settled else "open"
+    return "complete" if part.ends_day and tally.is_settled else "open"
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,13 @@ class ProcessGroup:
     def is_guarded(self) -> bool:
         return self._warden is not None and self._warden.poll() is None
 
+    @property
+    def guard_pid(self) -> int:
+        """The warden's process id. Raises `StackError` when there is none."""
+        if self._warden is None:
+            raise StackError("no_warden", "this group has no guard")
+        return self._warden.pid
+
     def close(self) -> None:
         """Kill whatever is left of the group, grandchildren too. Safe to call twice."""
         warden, self._warden = self._warden, None

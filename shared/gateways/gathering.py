@@ -52,8 +52,10 @@ class Gatherer:
 
     def _run(self) -> None:
         held_over: _Pending | None = None
+        usual = 1
         while True:
-            batch, held_over = self._gather(held_over or self._pending.get())
+            batch, held_over = self._gather(held_over or self._pending.get(), usual)
+            usual = len(batch)
             by_path = defaultdict(list)
             for pending in batch:
                 if pending.confirmed.set_running_or_notify_cancel():
@@ -61,13 +63,13 @@ class Gatherer:
             for path, group in by_path.items():
                 self._deliver(path, group)
 
-    def _gather(self, first: _Pending) -> tuple[list[_Pending], _Pending | None]:
+    def _gather(self, first: _Pending, usual: int) -> tuple[list[_Pending], _Pending | None]:
         """One request's worth, and the message that no longer fitted."""
         batch, size = [first], first.size
-        deadline = time.monotonic() + self._window_s if self._window_s else None
+        deadline = time.monotonic() + self._window_s if usual > 1 else 0.0
         while len(batch) < MAX_MESSAGES:
             try:
-                following = self._next(deadline)
+                following = self._next(deadline if len(batch) < usual else 0.0)
             except queue.Empty:
                 break
             if size + following.size > MAX_BYTES:
@@ -76,8 +78,8 @@ class Gatherer:
             size += following.size
         return batch, None
 
-    def _next(self, deadline: float | None) -> _Pending:
-        remaining = 0.0 if deadline is None else deadline - time.monotonic()
+    def _next(self, deadline: float) -> _Pending:
+        remaining = deadline - time.monotonic() if deadline else 0.0
         return self._pending.get(timeout=remaining) if remaining > 0 else self._pending.get_nowait()
 
     def _deliver(self, path: str, group: Sequence[_Pending]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from infra.local.standins.callrail_store import LOCAL_API_KEY
 from tests.support.recordings import ACCOUNT, CALL, CallRail, running_callrail
+from tests.support.webhooks import POST_CALL
 
 KEY = {"Authorization": f'Token token="{LOCAL_API_KEY}"'}
 CALLS = f"/v3/a/{ACCOUNT}/calls.json"
@@ -96,6 +97,30 @@ def test_calls_are_listed_by_account_and_company(api: httpx.Client) -> None:
 )
 def test_what_callrail_refuses_is_refused(api: httpx.Client, parameters: dict[str, str]) -> None:
     assert api.get(CALLS, params=parameters).status_code == 400
+
+
+def test_a_call_can_be_registered_by_its_webhook_together_with_its_recording(api: httpx.Client, tmp_path: Any) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"ID3" + bytes(500))
+    webhook = POST_CALL | {"recording": "", "recording_duration": ""}
+    body = {"account_id": ACCOUNT, "webhook": webhook, "recording": {"path": str(tmp_path / "a.mp3")}}
+    api.post("/_standin/calls", json=body).raise_for_status()
+
+    call = api.get(f"/v3/a/{ACCOUNT}/calls/{CALL}.json", params={"fields": "company_id,tags"}).json()
+
+    assert (call["id"], call["company_id"], call["duration"]) == (CALL, webhook["company_resource_id"], 214)
+    assert (call["recording_duration"], call["tags"]) == (None, ["new customer"])
+    link = call["recording"].removeprefix("https://api.callrail.com")
+    assert api.get(link).json()["url"].startswith(f"http://app.callrail.com/calls/{CALL}/recording/redirect")
+
+
+def test_a_call_marked_as_spam_disappears(api: httpx.Client) -> None:
+    calls = [{"id": f"CAL{n}", "start_time": datetime.now(UTC).isoformat()} for n in range(2)]
+    api.post("/_standin/calls", json={"account_id": ACCOUNT, "calls": calls}).raise_for_status()
+
+    api.delete("/_standin/calls/CAL0").raise_for_status()
+
+    assert ids(api.get(CALLS).json()) == ["CAL1"]
+    assert api.get(f"/v3/a/{ACCOUNT}/calls/CAL0.json").status_code == 404
 
 
 def test_a_single_call_shows_default_and_chosen_fields(api: httpx.Client) -> None:

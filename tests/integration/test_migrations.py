@@ -65,7 +65,7 @@ def test_all_migrations_apply_and_the_roles_are_reported_as_skipped(database: Da
         rows = list(
             snapshot.execute_sql("SELECT skipped, applied_at, checksum FROM schema_migrations WHERE version = 2")
         )
-    assert len(rows[0][0]) == len(marked)
+    assert len(rows[0][0]) == sum(name.startswith("002_") for name, _ in marked)
     assert rows[0][1] is not None
     assert len(rows[0][2]) == 64
 
@@ -233,14 +233,16 @@ def command(spanner_emulator: str, monkeypatch: pytest.MonkeyPatch) -> Callable[
 
 
 def test_the_command_applies_shows_its_progress_and_undoes(command: Callable[..., str]) -> None:
+    newest = load_migrations()[-1]
+    at_newest = f"the schema is at version {newest.version:03d}"
     first = command()
     assert "(emulator)" in first
     assert "001_initial_schema.sql: applied 10 statements" in first
     assert "SKIPPED" in first
-    assert "the schema is at version 003" in first
+    assert at_newest in first
 
-    assert "would undo 003_indexes.sql" in command("--rollback", "--dry-run")
-    assert "003_indexes.sql: rolled back" in command("--rollback")
-    assert "would apply 003_indexes.sql (8 statements)" in command("--dry-run")
+    assert f"would undo {newest.file_name}" in command("--rollback", "--dry-run")
+    assert f"{newest.file_name}: rolled back" in command("--rollback")
+    assert f"would apply {newest.file_name} ({len(newest.statements)} statements" in command("--dry-run")
     assert "the schema is at version 001" in command("--rollback", "--to", "1")
-    assert "the schema is at version 003" in command()
+    assert at_newest in command()

@@ -163,7 +163,7 @@ def test_a_service_is_ready_when_all_its_targets_answer(group: ProcessGroup, por
 
 
 def test_nothing_is_started_once_the_guard_is_gone(group: ProcessGroup) -> None:
-    psutil.Process().children()[0].kill()
+    psutil.Process(group.guard_pid).kill()  # its own: other tests' emulators have wardens too
     eventually(lambda: not group.is_guarded, what="the warden's end")
 
     with pytest.raises(StackError, match="guards"):
