@@ -11,6 +11,7 @@ import structlog
 from flask import Request, Response
 
 from handlers.framework import without_rereading
+from handlers.reconcile import PATH as RECONCILE_PATH
 from shared.errors import PipelineError, TransientFailure
 from shared.gateways.push_tokens import PushRejected, PushVerifier
 from shared.sweeper import SweepReport
@@ -29,6 +30,8 @@ class OperatorService:
     verifier: PushVerifier
     probes: Mapping[str, Probe]
     sweep: Callable[[], SweepReport]
+    reconcile: Callable[[Request], Response]
+    """Route of `handlers/reconcile.py`."""
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=8))
 
     def __call__(self, request: Request) -> Response:
@@ -48,6 +51,8 @@ class OperatorService:
             return Response(json.dumps(self._look_around()), 200, content_type="application/json")
         if request.path == "/internal/sweep" and request.method == "POST":
             return self._sweep()
+        if request.path == RECONCILE_PATH:
+            return self.reconcile(request)
         return Response("not found", 404, content_type="text/plain")
 
     def _sweep(self) -> Response:

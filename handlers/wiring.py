@@ -69,17 +69,24 @@ def build_service(name: str, settings: Settings) -> View:
 def _webhook(settings: Settings) -> View:
     from handlers.health import HealthPage
     from handlers.receiver import Receiver
+    from handlers.warm_up import WarmUp
     from handlers.webhook import WebhookService
     from shared.gateways.operator_client import OperatorClient
     from shared.inbox import Inbox
 
     publisher = publisher_of(settings, timeout_s=settings.receiver_publish_timeout_s)
+    inbox_objects = receiver_objects(settings)
     operator = OperatorClient(settings.operator_url, with_identity=not settings.is_local)
+
+    def connect() -> None:
+        publisher.connect()
+        inbox_objects.connect()
+
     receiver = Receiver(
         tenants=tenant_directory(settings, role="webhook"),
         secrets=secrets(settings),
         publisher=publisher,
-        inbox=Inbox(receiver_objects(settings)),
+        inbox=Inbox(inbox_objects),
         now=now,
     )
     health = HealthPage(
@@ -87,17 +94,21 @@ def _webhook(settings: Settings) -> View:
         neighbours=operator.neighbours,
         now=now,
     )
-    return WebhookService(receiver=receiver, health=health)
+    # During an outage of Pub/Sub nobody has the time to load the storage client as well.
+    return WebhookService(receiver=receiver, health=health, warm_up=WarmUp(connect))
 
 
 def _operator(settings: Settings) -> View:
+    from handlers.backfill_wiring import reconciliation
     from handlers.operator import OperatorService
+    from handlers.reconcile import ReconcileRoute
     from shared.gateways.probes import neighbour_probes
 
     return OperatorService(
         verifier=push_verifier(settings),
         probes=neighbour_probes(settings, database(settings, role="operator")),
         sweep=sweeper(settings, role="operator").sweep,
+        reconcile=ReconcileRoute(lambda: reconciliation(settings).run()),
     )
 
 

@@ -8,6 +8,7 @@ import structlog
 import typer
 
 from handlers.cli import dead_letters, local, tenant, webhook
+from handlers.cli.backfill import backfill, reconciliation
 from handlers.cli.demo import demo
 from handlers.cli.migrate import migrate
 from handlers.cli.sweep import sweep
@@ -23,6 +24,8 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(migrate)
 app.command()(sweep)
+app.command()(backfill)
+app.command()(reconciliation)
 app.add_typer(local.app, name="local")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(webhook.app, name="webhook")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 import pytest
+from flask import Request, Response
 from werkzeug.test import TestResponse
 
 from handlers.operator import PROBE_DEADLINE_S, OperatorService, Probe
@@ -29,12 +30,18 @@ class Refusing:
 
 
 def get(path: str, *, probes: Mapping[str, Probe] = WELL, verifier: PushVerifier | None = None) -> TestResponse:
-    service = OperatorService(verifier=verifier or AllowAll(), probes=probes, sweep=nothing_to_sweep)
+    service = OperatorService(
+        verifier=verifier or AllowAll(), probes=probes, sweep=nothing_to_sweep, reconcile=nothing_to_reconcile
+    )
     return served(service).test_client().get(path)
 
 
 def nothing_to_sweep() -> SweepReport:
     return SweepReport(actions={}, failed_tenants=0)
+
+
+def nothing_to_reconcile(_request: Request) -> Response:
+    return Response(status=200)
 
 
 def test_every_neighbour_is_reported_by_name() -> None:
