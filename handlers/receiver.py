@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import structlog
 
+from handlers.outage import Outage
 from handlers.signature import is_signed
 from handlers.webhook_body import UnreadableBody, read_body
 from schemas.events import CallReceived, WebhookKind
@@ -85,6 +86,8 @@ class Receiver:
     publisher: Publisher
     inbox: Inbox
     now: Clock
+    outage: Outage = field(default_factory=Outage)
+    """What is known of Pub/Sub; shared by all requests of a process."""
 
     def receive(self, post: Post, *, traceparent: str) -> Reply:
         """Never raises; whatever was not published is never answered with success."""
@@ -181,13 +184,19 @@ class Receiver:
         if len(data) > MAX_EVENT_CHARS:
             message = f"at most {MAX_EVENT_CHARS} characters once it is decoded"
             raise Refused(413, "body_too_large", message, tenant_id=event.tenant_id)
-        try:
-            self.publisher.publish(event.topic, data.encode(), attributes)
-        except TransientFailure as error:
-            name = self.inbox.keep(event, attributes)
-            log.error("webhook_kept_in_inbox", code=error.code, object_name=name)
-            return False
-        return True
+        code = "publish_outage"
+        if self.outage.may_try():
+            try:
+                self.publisher.publish(event.topic, data.encode(), attributes)
+            except TransientFailure as error:
+                self.outage.failed()
+                code = error.code
+            else:
+                self.outage.worked()
+                return True
+        name = self.inbox.keep(event, attributes)
+        log.error("webhook_kept_in_inbox", code=code, object_name=name)
+        return False
 
     def _event(self, payload: dict[str, Any], tenant: Tenant, *, kind: WebhookKind, digest: str) -> CallReceived:
         subject = subject_id(payload, body_digest=digest)

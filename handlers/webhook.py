@@ -15,6 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from handlers.framework import without_rereading
 from handlers.health import HealthPage
 from handlers.receiver import MAX_BODY_BYTES, RETRY_AFTER_S, Post, Receiver, Reply, is_known_event
+from handlers.warm_up import WarmUp
 from handlers.webhook_body import CONTENT_TYPES
 
 log = structlog.get_logger()
@@ -30,8 +31,11 @@ class WebhookService:
 
     receiver: Receiver
     health: HealthPage
+    warm_up: WarmUp | None = None
 
     def __call__(self, request: Request) -> Response:
+        if self.warm_up:
+            self.warm_up.begin()
         return without_rereading(request, self._route)
 
     def _route(self, request: Request) -> Response:

@@ -7,25 +7,24 @@ import os
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING
 
 from flask import Request, Response
 
-from schemas.events import CallAnalyzed, CallLeftIncomplete, CallReceived, CallTranscribed, Event, RecordingStored
-from shared.errors import ConfigurationError, InvalidEvent
+from schemas.events import CallReceived
+from shared.errors import ConfigurationError
 from shared.gateways.database import OpenDatabase, database_opener
-from shared.incomplete import admit_incomplete, left_incomplete
-from shared.pipeline import Service, load_pipeline
+from shared.pipeline import load_pipeline
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from google.cloud.spanner_v1.database import Database
 
     from shared.circuits import Breaker
-    from shared.claims import Admission
     from shared.desk import Desk
     from shared.gateways.calls import SpannerCalls
+    from shared.gateways.crm_registry import CrmRegistry
     from shared.gateways.dead_letter_archive import PubSubArchive
     from shared.gateways.objects import GcsObjectStore
     from shared.gateways.publisher import PubSubPublisher
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
     from shared.gateways.story import SpannerStories
     from shared.gateways.tenant_store import TenantStore
     from shared.gateways.tenants import SpannerTenantDirectory
-    from shared.runner import Runner, StageSpec
-    from shared.stage import Completed, StageContext
+    from shared.runner import Runner
     from shared.story import SchemaGap
     from shared.sweeper import Sweeper
 
@@ -131,6 +129,7 @@ def _stage_service(name: str, settings: Settings) -> View:
 
 def runner_of(name: str, settings: Settings) -> Runner:
     """The runner of one stage, with real gateways."""
+    from handlers.wiring_stages import stage_spec
     from shared.gateways.run_store import SpannerRunStore
     from shared.runner import Runner
 
@@ -142,144 +141,6 @@ def runner_of(name: str, settings: Settings) -> Runner:
         now=now,
         worker=f"{settings.revision}/{socket.gethostname()}/{os.getpid()}",
     )
-
-
-# -- stages -------------------------------------------------------------------------------------------
-
-
-def stage_spec(name: str, settings: Settings) -> StageSpec:
-    """One stage with its dependencies bound."""
-    builders = {
-        "download": _download,
-        "transcribe": _transcribe,
-        "analyze": _analyze,
-        "crm_sync": _crm_sync,
-    }
-    service = load_pipeline().services.get(name)
-    if name not in builders or service is None:
-        raise ConfigurationError("unknown_service", f"no service is called {name!r}")
-    return builders[name](settings, service)
-
-
-def _download(settings: Settings, service: Service) -> StageSpec:
-    from shared.gateways.call_merger import SpannerCallMerger
-    from shared.gateways.recordings import CallRailRecordings
-    from shared.guarded import GuardedRecordings
-    from shared.runner import StageSpec
-    from stages.download import intake
-    from stages.download import stage as download
-
-    recordings = CallRailRecordings(
-        secrets(settings), max_bytes=settings.recording_max_bytes, local_base_url=settings.stand_ins.callrail_url
-    )
-    deps = download.DownloadDeps(
-        recordings=GuardedRecordings(recordings, breaker(settings, role="download")),
-        objects=objects(settings),
-        calls=calls(settings, role="download"),
-    )
-    intake_deps = intake.IntakeDeps(merger=SpannerCallMerger(database(settings, role="download")), now=now)
-
-    def run(context: StageContext) -> Completed:
-        event = context.event
-        if isinstance(event, CallReceived) and event.kind != "post_call":
-            return intake.run(context, intake_deps)
-        return download.run(context, deps)
-
-    def admit(event: Event) -> Admission:
-        if not isinstance(event, CallReceived):
-            raise InvalidEvent("wrong_topic", "the first stage takes CallReceived only")
-        return intake.admit(event)
-
-    return StageSpec(
-        name="download",
-        accepts=(CallReceived,),
-        run=run,
-        admit=admit,
-        absorb=partial(intake.absorb, deps=intake_deps),
-        after_failure=partial(left_incomplete, now=now),
-        lease=_lease(settings, service),
-        max_attempts=service.max_delivery_attempts,
-    )
-
-
-def _transcribe(settings: Settings, service: Service) -> StageSpec:
-    from shared.gateways.speech import speech_recognizer
-    from shared.runner import StageSpec
-    from stages.transcribe import stage as transcribe
-
-    deps = transcribe.TranscribeDeps(
-        speech=speech_recognizer(
-            project_id=settings.project_id,
-            location=settings.speech_location,
-            dynamic_batch=settings.speech_dynamic_batch,
-            local_address=settings.stand_ins.speech,
-        ),
-        objects=objects(settings),
-        calls=calls(settings, role="transcribe"),
-        default_model=settings.speech_model,
-        first_look=timedelta(seconds=settings.transcript_look_s),
-    )
-    return StageSpec(
-        name="transcribe",
-        accepts=(RecordingStored,),
-        run=partial(transcribe.submit, deps=deps),
-        after_failure=partial(left_incomplete, now=now),
-        resume=partial(transcribe.collect, deps=deps),
-        lease=_lease(settings, service),
-        max_attempts=service.max_delivery_attempts,
-    )
-
-
-def _analyze(settings: Settings, service: Service) -> StageSpec:
-    from shared.gateways.gemini import GeminiModel
-    from shared.runner import StageSpec
-    from stages.analyze import stage as analyze
-
-    deps = analyze.AnalyzeDeps(
-        model=GeminiModel(
-            project=settings.project_id, location=settings.vertex_location, local_address=settings.stand_ins.vertex
-        ),
-        calls=calls(settings, role="analyze"),
-        default_model=settings.analysis_model,
-    )
-    return StageSpec(
-        name="analyze",
-        accepts=(CallTranscribed,),
-        run=partial(analyze.run, deps=deps),
-        after_failure=partial(left_incomplete, now=now),
-        lease=_lease(settings, service),
-        max_attempts=service.max_delivery_attempts,
-    )
-
-
-def _crm_sync(settings: Settings, service: Service) -> StageSpec:
-    from shared.gateways.crm_registry import CrmRegistry
-    from shared.guarded import GuardedCrms
-    from shared.runner import StageSpec
-    from stages.crm_sync import stage as crm_sync
-
-    registry = CrmRegistry(
-        secrets(settings),
-        clock=now,
-        local_hubspot_url=settings.stand_ins.hubspot_url,
-        local_salesforce_url=settings.stand_ins.salesforce_url,
-    )
-    deps = crm_sync.CrmSyncDeps(
-        crms=GuardedCrms(registry, breaker(settings, role="crm_sync")), calls=calls(settings, role="crm_sync")
-    )
-    return StageSpec(
-        name="crm_sync",
-        accepts=(CallAnalyzed, CallLeftIncomplete),
-        run=partial(crm_sync.run, deps=deps),
-        admit=admit_incomplete,
-        lease=_lease(settings, service),
-        max_attempts=service.max_delivery_attempts,
-    )
-
-
-def _lease(settings: Settings, service: Service) -> timedelta:
-    """As long as Pub/Sub waits for the answer: whoever is still silent then gets the message again elsewhere."""
-    return timedelta(seconds=settings.lease_s or service.ack_deadline_s)
 
 
 # -- parts --------------------------------------------------------------------------------------------
@@ -347,6 +208,18 @@ def receiver_objects(settings: Settings) -> GcsObjectStore:
         endpoint=settings.stand_ins.storage_url,
         timeout_s=_RECEIVER_STORAGE_TIMEOUT_S,
         retry_s=_RECEIVER_STORAGE_RETRY_S,
+    )
+
+
+def crm_registry(settings: Settings) -> CrmRegistry:
+    """Makes the gateway of a tenant's CRM."""
+    from shared.gateways.crm_registry import CrmRegistry
+
+    return CrmRegistry(
+        secrets(settings),
+        clock=now,
+        local_hubspot_url=settings.stand_ins.hubspot_url,
+        local_salesforce_url=settings.stand_ins.salesforce_url,
     )
 
 

@@ -110,7 +110,7 @@ class Breaker:
         return circuit
 
     def _admit_probe(self, circuit: Circuit) -> None:
-        """Return for the one probe that is due; raise the circuit's reason for everybody else."""
+        """Return for the one probe that is due and once it has succeeded; raise the circuit's reason otherwise."""
         now = self.now()
         if circuit.probe_at <= now:
             self._forget(circuit)
@@ -118,6 +118,8 @@ class Breaker:
                 log.info("circuit_probed", tenant_id=circuit.tenant_id, vendor=circuit.vendor)
                 return
             circuit = self._look(circuit.tenant_id, circuit.vendor) or circuit
+            if circuit.state == "closed":  # whoever was faster has succeeded by now
+                return
         raise _reason(circuit, at=max(circuit.probe_at, now))
 
     def _count(self, tenant_id: str, vendor: str, error: TenantBlocked) -> None:

@@ -197,7 +197,9 @@ class _Run:
             raise _Stop(f"no outcome of {unsettled} letters of step {self.step_number} within {wait_s:g} s")
 
     def _judge(self, *, enough: int) -> None:
-        """Stop when too many of the step's letters failed again."""
+        """Stop when too many of the step's letters failed again and others would follow them."""
+        if not any(item.state == "pending" for item in self.items):
+            return
         counts = self._count()
         settled = counts["arrived"] + counts["failed"]
         share = failure_share(counts)

@@ -22,5 +22,10 @@ def duration(length: timedelta) -> str:
 def moment(at: datetime, *, now: datetime) -> str:
     """`12:05:00 UTC (in 4 min)`, with the date on another day."""
     form = "%H:%M:%S UTC" if at.date() == now.date() else "%Y-%m-%d %H:%M:%S UTC"
-    distance = f"in {duration(at - now)}" if at > now else f"{duration(now - at)} ago"
-    return f"{at.strftime(form)} ({distance})"
+    return f"{at.strftime(form)} ({_distance(at - now)})"
+
+
+def _distance(ahead: timedelta) -> str:
+    if abs(ahead) < timedelta(seconds=1):
+        return "now"
+    return f"in {duration(ahead)}" if ahead > timedelta() else f"{duration(-ahead)} ago"

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     analysis_model: str = "gemini-3.5-flash-lite"
 
     publish_timeout_s: float = Field(default=8.0, gt=0, le=60)
-    receiver_publish_timeout_s: float = Field(default=1.5, gt=0, le=60)
+    receiver_publish_timeout_s: float = Field(default=1.2, gt=0, le=60)
     """After this the receiver writes the webhook to the inbox instead; the sender has its answer within 2 s or so."""
     circuit_probe_s: float = Field(default=300.0, gt=0)
     """How often a vendor that refuses a tenant is tried again."""

@@ -1,6 +1,6 @@
 """Where is this call, and why? From a call's story to plain words: pure, no clock, no database.
 
-What every error code means stands in `shared.meanings`; the words for each situation in
+What every error code means stands in `shared.meanings.registry`; the words for each situation in
 `shared.whereabouts`.
 """
 
@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from shared.meanings import filled, meaning_of
+from shared.meanings.chapter import filled
+from shared.meanings.registry import meaning_of
 from shared.story import CallStory, RequestFacts, SchemaGap
-from shared.whereabouts import WORDS
 from shared.whereabouts.case import Case, Words
 from shared.whereabouts.missing import no_request
 from shared.whereabouts.notes import Told, notes_on
+from shared.whereabouts.registry import WORDS
 from shared.whereabouts.situations import CHAIN_KINDS, FINISHED, Pace, Situation, situation_of, worst
 
 _COMMAND = re.compile(r"`(pipeline [^`]+)`|^(pipeline [a-z][^;,]*)")
@@ -141,7 +142,7 @@ def _with_run(answer: Answer, request: RequestFacts, situation: Situation, *, pa
         answer,
         stage=run.stage,
         since=since,
-        attempt=run.attempt,
+        attempt=min(run.attempt, stage_pace.max_attempts) if stage_pace else run.attempt,
         max_attempts=stage_pace.max_attempts if stage_pace else None,
         last_error=LastError(run.code, run.detail, means.means if means else "nobody has explained this code yet")
         if run.code

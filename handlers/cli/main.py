@@ -7,11 +7,14 @@ import sys
 import structlog
 import typer
 
-from handlers.cli import dead_letters, local, tenant, webhook
+from handlers.cli import calls, dead_letters, local, tenant, webhook
 from handlers.cli.backfill import backfill, reconciliation
+from handlers.cli.bench import bench
+from handlers.cli.chaos import chaos
 from handlers.cli.demo import demo
 from handlers.cli.migrate import migrate
 from handlers.cli.sweep import sweep
+from handlers.cli.why import why
 from shared.errors import PipelineError
 
 app = typer.Typer(
@@ -26,6 +29,10 @@ app.command()(migrate)
 app.command()(sweep)
 app.command()(backfill)
 app.command()(reconciliation)
+app.command()(bench)
+app.command()(chaos)
+app.command()(why)
+app.add_typer(calls.app, name="calls")
 app.add_typer(local.app, name="local")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(webhook.app, name="webhook")

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from handlers.cli.tenant_check import check
 from handlers.cli.tenant_document import TenantDocument, read_document
 from shared.errors import ConfigurationError
 from shared.settings import Settings, load_settings
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from shared.ports import Secrets
 
 app = typer.Typer(help="Create, look at and change tenants.", no_args_is_help=True)
+app.command()(check)
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id.")]
 ConfigOption = Annotated[Path, typer.Option("--config", help="JSON file, see docs/api/tenant-configuration.md.")]

@@ -72,7 +72,11 @@ def _explained(settings: Settings, some_id: str, *, tenant_id: str | None, schem
     return explain(
         story,
         now=wiring.now(),
-        pace=Pace.of(load_pipeline(), stale_after=timedelta(seconds=settings.sweep_stale_s)),
+        pace=Pace.of(
+            load_pipeline(),
+            stale_after=timedelta(seconds=settings.sweep_stale_s),
+            lease=timedelta(seconds=settings.lease_s) if settings.lease_s else None,
+        ),
         request_id=some_id if any(one.request_id == some_id for one in story.requests) else "",
         inbox=() if story.requests or not story.tenant_status else _inbox_of(settings, owner, some_id),
         schema=schema,

@@ -19,6 +19,8 @@ from shared.pipeline import Archive, Pipeline, Service, Subscription, load_pipel
 
 DEAD_LETTERS_TOPIC = "dead-letters"
 _DAY_S = 86_400
+_LONGEST_RETENTION_S = 7 * _DAY_S
+"""The emulator refuses more (0.8.20); Google allows 31 days."""
 _ARCHIVE_ACK_DEADLINE_S = 60
 """Long enough to record a batch that was pulled."""
 
@@ -71,7 +73,7 @@ def subscription_request(
         topic=f"projects/{project_id}/topics/{subscription.topic}",
         push_config=PushConfig(push_endpoint=endpoint),
         ack_deadline_seconds=service.ack_deadline_s,
-        message_retention_duration=_duration(subscription.retention_days * _DAY_S),
+        message_retention_duration=_duration(min(subscription.retention_days * _DAY_S, _LONGEST_RETENTION_S)),
     )
     if backoff_scale > 0:
         request.retry_policy = RetryPolicy(
@@ -92,7 +94,7 @@ def archive_request(*, project_id: str, archive: Archive) -> SubscriptionMessage
         name=f"projects/{project_id}/subscriptions/{archive.subscription}",
         topic=f"projects/{project_id}/topics/{archive.topic}",
         ack_deadline_seconds=_ARCHIVE_ACK_DEADLINE_S,
-        message_retention_duration=_duration(archive.retention_days * _DAY_S),
+        message_retention_duration=_duration(min(archive.retention_days * _DAY_S, _LONGEST_RETENTION_S)),
         retain_acked_messages=True,
         expiration_policy=ExpirationPolicy(),
     )

@@ -25,7 +25,7 @@ from typing import Any
 
 from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
 
-CHECK_COMMAND = "pipeline tenant check"
+CHECK_COMMAND = "pipeline tenant check TENANT"
 LOCKED_WAIT_S = 2.0
 _POLICY_WAIT_S = {"SECONDLY": 1.0, "TEN_SECONDLY_ROLLING": 10.0}
 _DAILY_RECHECK_H = 4

@@ -23,6 +23,8 @@ READ_AHEAD_BYTES = 512 * 1024
 LISTED_NAMES = 1000
 TIMEOUT_S = (5.0, 60.0)
 """Connecting, and waiting for one answer."""
+MOST_CONNECTIONS = 80
+"""As many threads as the busiest service has (infra/pipeline.json)."""
 RETRY_S = 45.0
 """How long one request is repeated on throttling, 5xx and lost connections; Google's own retry does it."""
 
@@ -47,6 +49,10 @@ class GcsObjectStore:
         self._endpoint = endpoint
         self._timeout_s = timeout_s
         self._retry_s = retry_s
+
+    def connect(self) -> None:
+        """Load the client now instead of at the first use."""
+        _ = self._limits, self._blobs
 
     def create(self, name: str, chunks: Iterator[bytes], *, content_type: str) -> StoredObject | None:
         """Stream `chunks` into a new object (`if_generation_match=0`); None when it already exists.
@@ -115,11 +121,13 @@ class GcsObjectStore:
         from google.cloud.storage import Client
 
         if not self._endpoint:
-            return Client(project=self._project_id)
+            return _with_many_connections(Client(project=self._project_id))
         from google.auth.credentials import AnonymousCredentials
 
         options = {"api_endpoint": self._endpoint}
-        return Client(project=self._project_id, credentials=AnonymousCredentials(), client_options=options)
+        return _with_many_connections(
+            Client(project=self._project_id, credentials=AnonymousCredentials(), client_options=options)
+        )
 
     @cached_property
     def _blobs(self) -> Any:
@@ -132,6 +140,15 @@ class GcsObjectStore:
 
         retry = DEFAULT_RETRY.with_delay(initial=0.2, maximum=5.0, multiplier=2.0).with_timeout(self._retry_s)
         return {"timeout": self._timeout_s, "retry": retry}
+
+
+def _with_many_connections(client: Any) -> Any:
+    """Keep a connection for every thread; the default of ten makes the others connect anew for each request."""
+    from requests.adapters import HTTPAdapter
+
+    for scheme in ("http://", "https://"):
+        client._http.mount(scheme, HTTPAdapter(pool_maxsize=MOST_CONNECTIONS))
+    return client
 
 
 class _ChunkReader(io.RawIOBase):

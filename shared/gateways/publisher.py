@@ -62,6 +62,10 @@ class PubSubPublisher:
             # A missing topic or a refused message is our fault, but the sender must still come again.
             raise TransientFailure("publish_failed", f"topic {topic}: {type(error).__name__}") from error
 
+    def connect(self) -> None:
+        """Load the client now instead of at the first publish."""
+        self._connected()
+
     def check(self, topic: str, *, timeout_s: float) -> bool:
         """Whether the topic answers: what the health page says of the publish path."""
         from google.api_core.exceptions import GoogleAPICallError, RetryError

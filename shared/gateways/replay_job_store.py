@@ -201,13 +201,15 @@ def _reopenings(start: ReplayStart) -> Iterator[Statement]:
             "stage": start.stage,
         }
         yield query("dead_letters", "open_rerun"), params, dict.fromkeys(params, param_types.STRING)
+        return
     run = {"tenant_id": letter.tenant_id, "request_id": start.request_id, "stage": start.stage}
     types = dict.fromkeys(run, param_types.STRING)
-    yield query("runs", "reopen_run"), run, types
-    yield query("runs", "reopen_request"), run, types
     if start.edited_event is not None:
+        # Before the run is reopened: what follows leaves a commit timestamp that this transaction cannot read past.
         edited = {**run, "event": start.edited_event}
         yield query("dead_letters", "replace_run_event"), edited, {**types, "event": param_types.STRING}
+    yield query("runs", "reopen_run"), run, types
+    yield query("runs", "reopen_request"), run, types
 
 
 def _job_statement(job: ReplayJob, name: str, values: dict[str, tuple[Any, Any]]) -> Statement:

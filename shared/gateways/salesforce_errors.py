@@ -21,7 +21,7 @@ QUOTA_PAUSE = timedelta(hours=1)
 MULTIPLE_CHOICES = "MULTIPLE_CHOICES"
 """Our name for HTTP 300, whose body has no error code."""
 
-CHECK = "run `pipeline tenant check` for this tenant; docs/api/salesforce-setup.md lists fields and permissions"
+CHECK = "run `pipeline tenant check TENANT`; docs/api/salesforce-setup.md lists fields and permissions"
 _GRANT = f"give the integration user's permission set access to the object and its fields; {CHECK}"
 _WORD = re.compile(r"[A-Za-z]\w*")
 _EXTERNAL_ID_MISSING = "external id field does not exist"

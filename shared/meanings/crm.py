@@ -24,7 +24,7 @@ HUBSPOT = Chapter(
         "hubspot_token_malformed": Meaning("the tenant's secret holds no HubSpot token", _TOKEN),
         "hubspot_property_missing": Meaning(
             "a property that we write does not exist in the account, or is not unique",
-            f"create our properties as docs/api/tenant-configuration.md lists them; {_BY_ITSELF}",
+            f"`pipeline tenant check TENANT` creates what is missing; {_BY_ITSELF}",
         ),
         "hubspot_daily_quota": Meaning(
             "the account has used up HubSpot's requests of the day",

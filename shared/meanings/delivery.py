@@ -79,7 +79,7 @@ PROGRESS = Chapter(
         "row_missing": Meaning(
             "the event speaks of a tenant, request or call that the database does not have: deleted, past its "
             "retention, or made up",
-            "start the call anew with `pipeline backfill --tenant TENANT`, and discard the letter",
+            "start the call anew with `pipeline backfill --tenant TENANT --since 7d`, and discard the letter",
         ),
         "call_not_found": Meaning(
             "the call's record is gone: past its retention (760 days), or deleted on request", "discard the letter"
@@ -126,10 +126,6 @@ TENANTS = Chapter(
             "too many look-ups of tenants wait for Spanner; nothing was kept of that request", "see Spanner below"
         ),
         "tenant_lookup_timeout": Meaning("Spanner did not say in time whose call this is", "see Spanner below"),
-        "tenant_lookup_refused": Meaning(
-            "Spanner refused the look-up of the tenant: a grant or a migration is missing",
-            "`pipeline migrate`, and check the service's database role",
-        ),
     },
 )
 

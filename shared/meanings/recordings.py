@@ -80,4 +80,35 @@ RECORDINGS = Chapter(
     },
 )
 
-CHAPTERS = (RECORDINGS,)
+API = Chapter(
+    title="CallRail's list of calls (backfill and reconciliation)",
+    look="`pipeline reconciliation --tenant TENANT` shows each day's report.",
+    avoid="Do not run backfills of one account side by side: they share its 1,000 requests an hour.",
+    meanings={
+        "callrail_access_missing": Meaning(
+            "the tenant has no account id or API key, so its calls cannot be listed", _KEY
+        ),
+        "callrail_forbidden": Meaning(
+            "the tenant's API key may not list calls", "give the key's user access to the account's reports"
+        ),
+        "callrail_not_found": Meaning(
+            "CallRail does not know the account or company", "check callrail_account_id and callrail_company_ids"
+        ),
+        "callrail_refused": Meaning("CallRail refuses the request for good: a bug", "tell the engineers"),
+        "callrail_next_page_forbidden": Meaning(
+            "CallRail's answer points outside its list of calls; it was not followed", "tell the engineers"
+        ),
+        "callrail_unavailable": Meaning(
+            "CallRail's API could not be reached or had a fault of its own", "run it again"
+        ),
+        "callrail_unreadable": Meaning("CallRail's list of calls is not in its known form", "run it again"),
+        "callrail_budget": Meaning(
+            "the account's requests of this hour are used up", "go on when the message says; finished days are kept"
+        ),
+        "callrail_list_unsteady": Meaning(
+            "CallRail's list kept changing while it was read", "run it again; finished days are kept"
+        ),
+    },
+)
+
+CHAPTERS = (RECORDINGS, API)

@@ -41,6 +41,12 @@ PUBSUB = Chapter(
             "Pub/Sub refused a message (a missing topic or right) or could not be reached; nothing was acknowledged",
             "check that the topic exists and the service may publish; it is tried again by itself",
         ),
+        "no_archive": Meaning("infra/pipeline.json names no archive of dead letters", "name one"),
+        "archive_not_readable": Meaning(
+            "the archive subscription of dead letters does not exist or may not be read",
+            "create it as infra/pipeline.json says, and grant roles/pubsub.subscriber on it",
+        ),
+        "archive_unavailable": Meaning("the archive subscription gave no answer", "run the command again"),
         "push_keys_unavailable": Meaning("Google's signing keys could not be fetched; the push is put back", _AGAIN),
         "push_token_missing": Meaning(
             "a request without an identity token: not Pub/Sub, or a subscription without `oidc_token`",
@@ -103,7 +109,7 @@ SECRETS = Chapter(
         "secret_manager_no_credentials": Meaning("the service has no Google credentials", "attach a service account"),
         "signing_key_unreadable": Meaning(
             "the receiver could not read the tenant's signing key, so it answered 503 and kept nothing",
-            "mend the secret that is named; then `pipeline backfill --tenant TENANT` fetches what was refused",
+            "mend the secret that is named; then `pipeline backfill --tenant TENANT --since 7d`",
         ),
     },
     families={

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.meanings import meaning_of
+from shared.meanings.registry import meaning_of
 from shared.moments import duration, moment
 from shared.story import CallStory, LetterFacts, RequestFacts, RunFacts, SchemaGap
 from shared.whereabouts.situations import Pace
@@ -55,7 +55,7 @@ class Case:
         """When the sweeper sends what is due; what is due for long was not swept."""
         late = self.now - due
         if late > self.pace.sweep_late_after:
-            return f"the sweeper, which should have sent it {duration(late)} ago: is it running?"
+            return f"the sweeper sends it, and should have {duration(late)} ago (is it running?)"
         return f"the first sweep after {self.at(due)} sends it"
 
 
@@ -69,13 +69,19 @@ def error_words(run: RunFacts) -> str:
 
 
 def advice(run: RunFacts, *, otherwise: str) -> str:
-    """What was advised where the error arose, which knows names, and what the table advises, unless it adds nothing."""
+    """What was advised where the error arose, which knows names; else what the table advises."""
     meaning = meaning_of(run.code) if run.code else None
-    if meaning is None:
-        return run.fix or otherwise
-    if not run.fix or run.fix in meaning.helps:
-        return meaning.helps
-    return run.fix if meaning.helps.startswith("nothing") else f"{run.fix}. {meaning.helps}"
+    return run.fix or (meaning.helps if meaning else otherwise)
+
+
+def advice_after_giving_up(run: RunFacts) -> str:
+    """The same for a dead letter: what time mends while it is retried needs a replay now."""
+    words = advice(run, otherwise="mend the cause, then replay")
+    return "wait until what failed is well again, then replay" if words.startswith("nothing") else words
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def circuit_words(case: Case) -> str:
@@ -87,5 +93,5 @@ def circuit_words(case: Case) -> str:
         how = "refuses this tenant" if circuit.state == "blocked" else "has no quota left for this tenant"
         return f". {circuit.vendor} {how}, so no call is sent there; one probe is due at {case.at(circuit.probe_at)}"
     if circuit.failures:
-        return f". {circuit.vendor} refused {circuit.failures} times in a row; its circuit is still closed"
+        return f". {circuit.vendor} refused {times(circuit.failures)} in a row; its circuit is still closed"
     return f". {circuit.vendor} answers this tenant again"

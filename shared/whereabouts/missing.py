@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from shared.meanings import meaning_of
+from shared.meanings.registry import meaning_of
 from shared.moments import moment
 from shared.story import CallStory, LetterFacts, SchemaGap
 from shared.whereabouts.case import SWEEP, Words

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from shared.deliveries import KNOWN_VERSION
-from shared.meanings import meaning_of
+from shared.meanings.registry import meaning_of
 from shared.moments import duration
 from shared.whereabouts.case import SWEEP, Case, Words, advice, circuit_words, error_words
 
@@ -58,7 +58,7 @@ def waiting(case: Case) -> Words:
     return Words(
         where=f"{run.stage}, waiting",
         because=f"waiting for {job}; the notification of its output wakes the stage",
-        next_try=f"when the output appears; otherwise {case.sweep_at(until)} and asks how the operation stands",
+        next_try=f"when the output appears; otherwise {case.sweep_at(until)}, and Speech is asked",
         next_try_at=until,
         helps="nothing: batch recognition takes minutes, with dynamic batch up to 24 hours",
         commands=(SWEEP,) if until <= case.now else (),
@@ -90,8 +90,8 @@ def between(case: Case) -> Words:
         because=_why_not_claimed(case, following, done_at),
         next_try=f"Pub/Sub delivers the event; failing that, {case.sweep_at(stale_at)}",
         next_try_at=stale_at,
-        helps=f"see whether service {following} runs, what it answers, and how old subscription {subscription} is",
-        commands=(SWEEP,) if case.now - done_at > _ON_ITS_WAY else (),
+        helps=f"see whether service {following} runs and what it answers; see the oldest message of {subscription}",
+        commands=("pipeline migrate",) if case.schema.missing else (SWEEP,) if case.now - done_at > _ON_ITS_WAY else (),
     )
 
 
@@ -103,7 +103,7 @@ def _why_not_claimed(case: Case, following: str, done_at: datetime) -> str:
         meaning = meaning_of("event_version_unknown")
         return f"{meaning.means if meaning else ''} (event_version_unknown: version {event.version})"
     if case.schema.missing:
-        return f"workers put messages back: the schema lacks {', '.join(case.schema.missing)}"
+        return f"workers of this release put messages back: the schema lacks {', '.join(case.schema.missing)}"
     if case.now - done_at <= _ON_ITS_WAY:
         return "its event was published a moment ago and is on its way"
     return (

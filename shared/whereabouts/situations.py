@@ -73,12 +73,13 @@ class Pace:
     """Two of Cloud Scheduler's five minutes: what is due for longer was not swept."""
 
     @classmethod
-    def of(cls, pipeline: Pipeline, *, stale_after: timedelta) -> Pace:
+    def of(cls, pipeline: Pipeline, *, stale_after: timedelta, lease: timedelta | None = None) -> Pace:
+        """`lease` replaces every stage's own, as PIPELINE_LEASE_S does."""
         services = {name: service for name, service in pipeline.services.items() if name in STAGES}
         return cls(
             stages={
                 name: StagePace(
-                    lease=timedelta(seconds=service.ack_deadline_s),
+                    lease=lease or timedelta(seconds=service.ack_deadline_s),
                     max_attempts=service.max_delivery_attempts,
                     min_backoff_s=service.min_backoff_s,
                     max_backoff_s=service.max_backoff_s,

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from shared.whereabouts.case import SWEEP, Case, Words, advice, circuit_words, error_words
+from shared.whereabouts.case import (
+    SWEEP,
+    Case,
+    Words,
+    advice,
+    advice_after_giving_up,
+    circuit_words,
+    error_words,
+    times,
+)
 
 
 def blocked(case: Case) -> Words:
@@ -27,7 +36,7 @@ def suspended(case: Case) -> Words:
         because="the tenant is active again, and this call has not been sent since"
         if is_active
         else "calls of a suspended tenant are kept and not processed",
-        next_try="the next sweep sends it" if is_active else "none while the tenant is suspended",
+        next_try="the next sweep sends it" if is_active else "every attempt is turned back until it is resumed",
         helps="nothing: the next sweep sends it"
         if is_active
         else "resume the tenant, when whoever suspended it agrees; its calls then go on by themselves",
@@ -37,12 +46,12 @@ def suspended(case: Case) -> Words:
 
 def failed(case: Case) -> Words:
     run, letter = case.run, case.letter
-    replayed = f", replayed {letter.replays} times without success" if letter.replays else ""
+    replayed = f", replayed {times(letter.replays)} without success" if letter.replays else ""
     return Words(
         where=f"{run.stage}, given up: dead letter {letter.dead_letter_id}",
-        because=f"{error_words(run)}. Given up {letter.occurrences} times{replayed}",
+        because=f"{error_words(run)}. Given up {times(letter.occurrences)}{replayed}",
         next_try="none by itself: a replay continues at this stage and keeps what is finished",
-        helps=advice(run, otherwise="mend the cause, then replay"),
+        helps=advice_after_giving_up(run),
         commands=(f"pipeline dead-letters replay {letter.dead_letter_id} --tenant TENANT",),
     )
 

@@ -162,14 +162,15 @@ WHERE tenant_id = @tenant_id AND dead_letter_id = @dead_letter_id AND replays = 
 INSERT INTO processing_requests
   (tenant_id, request_id, call_id, kind, origin, state, stage, received_at, created_at, updated_at)
 SELECT r.tenant_id, @new_request_id, r.call_id, r.kind, 'rerun', 'active', @stage, r.received_at,
-  PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP()
+  CURRENT_TIMESTAMP(), CURRENT_TIMESTAMP()
 FROM processing_requests AS r
 WHERE r.tenant_id = @tenant_id AND r.request_id = @request_id
 
 -- name: replace_run_event
 UPDATE stage_runs
 SET event = @event
-WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage AND state = 'retrying'
+WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
+  AND state IN ('failed', 'blocked', 'retrying')
 
 -- name: discard
 UPDATE dead_letters

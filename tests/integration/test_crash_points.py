@@ -23,7 +23,9 @@ from infra.local.spanner import create_database, drop_database
 from schemas.events import CallReceived
 from shared import crash_points
 from shared.crash_points import POINTS, Death, Executioner, crashing, parse_deaths
+from shared.dead_letters import LetterFilter
 from shared.deliveries import Delivery, parse_event
+from shared.desk_replay_run import replay_one
 from shared.errors import ConfigurationError, Deferred, PermanentFailure, PipelineError, TransientFailure
 from shared.inbox import Inbox
 from shared.names import first_request_id
@@ -232,8 +234,8 @@ def replay_letters(chain: Chain, event: CallReceived, publisher: MemoryPublisher
     from handlers import wiring
 
     desk = replace(wiring.desk(chain.settings), publisher=publisher)
-    for letter in desk.list_letters(event.tenant_id, limit=10):
-        desk.replay(event.tenant_id, letter.dead_letter_id, actor="test")
+    for letter in desk.find(LetterFilter(tenant_id=event.tenant_id)):
+        replay_one(desk, event.tenant_id, letter.dead_letter_id, actor="test")
 
 
 # --- the receiver and the inbox -------------------------------------------------------------------------

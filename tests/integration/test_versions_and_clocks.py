@@ -10,21 +10,20 @@ import pytest
 import structlog
 from google.cloud import spanner
 
-from schemas.events import CallReceived
-from shared.claims import RunKey, Sleep
+from schemas.events import CallReceived, Event
+from shared.claims import Admission, RunKey
 from shared.deliveries import Delivery
 from shared.errors import Deferred, PermanentFailure
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.migration_files import load_migrations
-from shared.gateways.run_store import SpannerRunStore
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
 from shared.stage import Completed, StageContext, Usage
 from shared.sweeper import Sweeper
 from stages.download.intake import admit
-from tests.integration.test_runner import CALL, RECEIVED, REQUEST, STORED, Bench, raising
+from tests.integration.test_runner import RECEIVED, REQUEST, STORED, Bench, raising
 from tests.support.emulators import SpannerDatabaseFactory
-from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase, pipeline_database, pipeline_ddl
+from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase, pipeline_ddl
 from tests.support.ports import NOON, HandClock, MemoryObjects
 
 pytestmark = pytest.mark.emulators
@@ -69,7 +68,7 @@ def migrate(bench: Bench, *versions: int) -> None:
 def test_a_schema_behind_the_code_loses_nothing_and_needs_no_restart(
     spanner_database: SpannerDatabaseFactory, version: int
 ) -> None:
-    """Workers were deployed before `pipeline migrate` ran: what they cannot store yet is answered 503 and comes again."""
+    """Workers were deployed before `pipeline migrate` ran: what cannot be stored yet is answered 503."""
     bench = bench_on(spanner_database, ddl_until(version))
 
     with structlog.testing.capture_logs() as logs:
@@ -109,7 +108,7 @@ def test_a_missing_column_stops_a_stage_for_now_and_makes_no_dead_letter(
     assert bench.publisher.topics() == [STORED.topic]
 
 
-def admit_without_details(event: object) -> object:
+def admit_without_details(event: Event) -> Admission:
     assert isinstance(event, CallReceived)
     return replace(admit(event), said=None)
 
@@ -172,9 +171,7 @@ def test_the_sweeper_leaves_newer_events_alone_and_goes_on(bench: Bench) -> None
 
 def rewrite(bench: Bench, column: str, value: str) -> None:
     with bench.database.database.batch() as batch:
-        batch.update(
-            table="stage_runs", columns=("tenant_id", "request_id", "stage", column), values=[(*KEY, value)]
-        )
+        batch.update(table="stage_runs", columns=("tenant_id", "request_id", "stage", column), values=[(*KEY, value)])
 
 
 # -- clocks ------------------------------------------------------------------------------------------------------
@@ -189,7 +186,7 @@ def sweeper(bench: Bench, clock: Callable[[], object]) -> Sweeper:
 
 @pytest.mark.parametrize("skew", [SKEW, -SKEW], ids=["ahead", "behind"])
 def test_workers_whose_clocks_disagree_record_a_stage_once(bench: Bench, skew: timedelta) -> None:
-    """A fast clock takes a live claim over, a slow one writes leases that are over already: both run, one is recorded."""
+    """A fast clock takes a live claim over, a slow one writes leases that are over: both run, one is recorded."""
     other = replace(bench.runner(), now=HandClock(bench.clock() + skew), worker="elsewhere")
     elsewhere: list[int] = []
 

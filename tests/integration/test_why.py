@@ -6,25 +6,16 @@ from the recorder, all in the Spanner emulator.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import pytest
-import typer
 from google.api_core import exceptions as google_errors
-from google.cloud import spanner
-from typer.testing import CliRunner
 
-from handlers.cli import calls as calls_cli
-from handlers.cli.why import why
-from infra.local import gcs
 from schemas.events import Event, RecordingStored
 from shared.deliveries import Delivery, parse_event
 from shared.errors import (
-    ConfigurationError,
     Deferred,
     NotReady,
     PermanentFailure,
@@ -37,15 +28,10 @@ from shared.gateways.database import translated
 from shared.gateways.gemini_errors import translated as vertex_translated
 from shared.gateways.hubspot_errors import failure as hubspot_failure
 from shared.gateways.hubspot_errors import item_failure as hubspot_item_failure
-from shared.gateways.migration_files import load_migrations
-from shared.gateways.migration_journal import JOURNAL_DDL
-from shared.gateways.objects import GcsObjectStore
 from shared.gateways.salesforce_errors import Problem, Refusal
-from shared.gateways.schema_gap import schema_gap
 from shared.gateways.speech_errors import in_our_words
 from shared.gateways.story import SpannerStories
-from shared.inbox import Inbox
-from shared.meanings import meaning_of
+from shared.meanings.registry import meaning_of
 from shared.names import late_audio_request_id
 from shared.stage import CallChanges, Completed, StageContext
 from shared.story import SchemaGap
@@ -251,6 +237,7 @@ def was_synced_by_half(trouble: Trouble) -> None:
 def went_on_without_analysis(trouble: Trouble) -> None:
     stops("analyze", PermanentFailure("model_refused", "gemini stopped writing: SAFETY"))(trouble)
     left = next(message for message in trouble.publisher.messages if message.topic == "call-analyzed")
+
     def done(context: StageContext) -> Completed:
         completed = finishing(context)
         return Completed(None, CallChanges(crm=completed.changes.crm, analysis_failed=True), request_state="done")
@@ -360,7 +347,7 @@ FAULTS = [
           S.DEFERRED, "transcribe", "speech_throttled", next_try="in 15 min"),
     # Circuits and tenants' mistakes.
     Fault("HubSpot refuses the token for the first time", behind_the_circuit(hubspot(401, {}), times=1), S.BLOCKED,
-          "crm_sync", "hubspot_401", says=("refused 1 times in a row; its circuit is still closed",),
+          "crm_sync", "hubspot_401", says=("refused once in a row; its circuit is still closed",),
           helps="HubSpot token"),
     Fault("HubSpot's circuit is open", behind_the_circuit(hubspot(401, {}), times=4), S.BLOCKED, "crm_sync",
           "hubspot_401", says=("no call is sent there; one probe is due at",),
@@ -407,13 +394,13 @@ FAULTS = [
     Fault("a rolling deployment: an old worker meets a new event", meets_a_newer_event, S.BETWEEN_STAGES, "download",
           says=("event_version_unknown: version 2",)),
     Fault("the schema is one migration behind", meets_an_older_schema, S.BETWEEN_STAGES, "download",
-          says=("006_reconciliation.sql",), note="run `pipeline migrate`"),
+          says=("006_reconciliation.sql",), command="pipeline migrate", note="run `pipeline migrate`"),
     Fault("the schema is one migration ahead", meets_a_newer_schema, S.BETWEEN_STAGES, "download",
           says=("on its way",), note="099_tomorrow.sql"),
     # Outside jobs and lost messages.
     Fault("Speech is at work", waits_for_speech, S.WAITING, "transcribe", says=(OPERATION,), next_try="in 15 min"),
     Fault("Speech's notification was lost", lambda t: (waits_for_speech(t), t.clock.advance(7200)), S.WAITING,
-          "transcribe", says=(OPERATION,), next_try="should have sent it", command="pipeline sweep --once"),
+          "transcribe", says=(OPERATION,), next_try="is it running?", command="pipeline sweep --once"),
     Fault("the next event was lost", loses_the_next_event, S.BETWEEN_STAGES, "download",
           says=("nobody has claimed it", "transcribe is down"), command="pipeline sweep --once",
           helps="transcribe-recording-stored"),
@@ -439,14 +426,14 @@ FAULTS = [
           "model_refused", note="the model gave no analysis"),
     # Dead letters.
     Fault("attempts are used up", uses_up_its_attempts, S.FAILED, "crm_sync", "hubspot_unreachable",
-          says=("gave up after 20 attempts",)),
+          says=("gave up after 20 attempts",), helps="then replay"),
     Fault("Pub/Sub gave the message up", is_given_up_by_pubsub, S.RETRYING, "download", "storage_unavailable",
           note="Pub/Sub gave the message up, and the sweeper sends the stage's event again"),
     Fault("the recorder of dead letters is down", is_given_up_with_the_recorder_down, S.FAILED_UNRECORDED, "download",
           "recording_not_audio", says=("waits in its subscription",), helps="dead-letter-dead-letters"),
     Fault("a replay is on its way", is_replayed, S.REPLAYING, "download", "recording_too_large"),
     Fault("a replay failed again", is_replayed_in_vain, S.FAILED, "download", "recording_too_large",
-          says=("Given up 2 times, replayed 1 times without success",)),
+          says=("Given up 2 times, replayed once without success",)),
     Fault("the letter was discarded", is_discarded, S.DISCARDED, "download", "recording_unreadable",
           says=("a test call",), command="pipeline dead-letters restore d-"),
     Fault("the letter was re-run from an earlier stage", is_rerun, S.SUPERSEDED, "download",
@@ -530,185 +517,3 @@ def test_a_call_that_two_tenants_have_is_found_for_both(trouble: Trouble) -> Non
 
     assert stories.tenants_of(CALL) == [(OUR_TENANT.tenant_id, CALL), (OTHER_TENANT.tenant_id, CALL)]
     assert stories.tenants_of(trouble.request_id) == [(OUR_TENANT.tenant_id, CALL)]
-
-
-# --- the command line --------------------------------------------------------------------------------------
-
-
-@dataclass
-class Terminal:
-    """Types commands against a database."""
-
-    trouble: Trouble
-    app: typer.Typer
-
-    def run(self, *arguments: str) -> str:
-        result = CliRunner().invoke(self.app, list(arguments))
-        if isinstance(result.exception, PipelineError):
-            raise result.exception
-        assert result.exit_code == 0, result.output
-        return result.stdout
-
-    def document(self, *arguments: str) -> Any:
-        return json.loads(self.run(*arguments, "--json"))
-
-
-@pytest.fixture
-def terminal(trouble: Trouble, gcs_server: str, monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    app = typer.Typer()
-    app.command()(why)
-    app.add_typer(calls_cli.app, name="calls")
-    database = trouble.database.database
-    gcs.create_bucket(gcs_server, "why-audio", project_id="test-project")
-    write_journal(trouble.database, [migration.version for migration in load_migrations()])
-    for name, value in {
-        "PIPELINE_ENVIRONMENT": "local",
-        "GOOGLE_CLOUD_PROJECT": "test-project",
-        "PIPELINE_SPANNER_INSTANCE": "test-instance",
-        "PIPELINE_SPANNER_DATABASE": database.database_id,
-        "PIPELINE_AUDIO_BUCKET": "why-audio",
-        "STORAGE_EMULATOR_HOST": gcs_server,
-    }.items():
-        monkeypatch.setenv(name, value)
-    return Terminal(trouble, app)
-
-
-def test_the_command_says_where_why_when_and_what_to_type(terminal: Terminal) -> None:
-    stops("crm_sync", salesforce("DUPLICATES_DETECTED"))(terminal.trouble)
-
-    printed = terminal.run("why", CALL)
-
-    assert f"call {CALL} of tenant acme-plumbing, request {terminal.trouble.request_id}" in printed
-    assert "where: crm_sync, given up: dead letter d-" in printed
-    assert "attempt: 1 of 20" in printed
-    assert "salesforce_duplicates_detected" in printed
-    assert "type: pipeline dead-letters replay d-" in printed
-    assert max(map(len, printed.splitlines())) <= 130
-
-
-def test_the_command_finds_a_request_by_its_id_with_and_without_the_tenant(terminal: Terminal) -> None:
-    done(terminal.trouble)
-    request_id = terminal.trouble.request_id
-
-    for arguments in ((request_id,), (request_id, "--tenant", "acme-plumbing")):
-        answer = terminal.document("why", *arguments)
-        assert (answer["situation"], answer["call_id"], answer["request_id"]) == ("done", CALL, request_id)
-
-
-def test_the_command_looks_into_the_inbox(terminal: Terminal, gcs_server: str) -> None:
-    event = terminal.trouble.webhook()
-    name = Inbox(GcsObjectStore("why-audio", project_id="test-project", endpoint=gcs_server)).keep(event, {})
-
-    answer = terminal.document("why", CALL, "--tenant", "acme-plumbing")
-
-    assert answer["situation"] == "in_inbox"
-    assert name in answer["where"]
-
-
-def test_the_command_says_what_to_check_when_nobody_knows_the_call(terminal: Terminal) -> None:
-    ours = terminal.document("why", "CALunheard", "--tenant", "acme-plumbing")
-    nobodys = terminal.document("why", "CALunheard")
-    strangers = terminal.document("why", "CALunheard", "--tenant", "no-such-tenant")
-
-    assert {item["situation"] for item in (ours, nobodys, strangers)} == {"never_arrived"}
-    assert any("backfill" in command for command in ours["commands"])
-    assert nobodys["where"] == "nowhere: no tenant has this call or request"
-    assert strangers["where"] == "nowhere: there is no such tenant"
-
-
-def test_the_command_asks_which_tenant_is_meant(terminal: Terminal) -> None:
-    done(terminal.trouble)
-    terminal.trouble.tenant = OTHER_TENANT
-    done(terminal.trouble)
-
-    with pytest.raises(ConfigurationError, match="several_tenants"):
-        terminal.run("why", CALL)
-
-
-def test_the_command_still_answers_when_the_schema_is_behind(terminal: Terminal) -> None:
-    """A worker of this release against the database of the last one: the question itself cannot be asked."""
-    done(terminal.trouble)
-    database = terminal.trouble.database.database
-    database.update_ddl(["ALTER TABLE stage_runs DROP COLUMN vendor"]).result(60)
-    with database.batch() as batch:
-        batch.delete("schema_migrations", spanner.KeySet(keys=[(4,)]))
-
-    answer = terminal.document("why", CALL, "--tenant", "acme-plumbing")
-
-    assert answer["situation"] == "schema_behind"
-    assert "004_reliability.sql" in answer["because"]
-    assert answer["commands"] == ["pipeline migrate"]
-
-
-def test_the_schemas_gap_names_what_is_missing_and_what_is_unknown(pipeline_database: PipelineDatabase) -> None:
-    write_journal(pipeline_database, [1, 99])
-
-    gap = schema_gap(pipeline_database.open)
-
-    assert "001_initial_schema.sql" not in gap.missing
-    assert "002_tenant_isolation.sql" in gap.missing
-    assert gap.unknown == ("099.sql",)
-
-
-def write_journal(database: PipelineDatabase, versions: Iterable[int]) -> None:
-    """What `pipeline migrate` notes of the migrations that this database was made with."""
-    database.database.update_ddl([JOURNAL_DDL]).result(60)
-    with database.database.batch() as batch:
-        batch.insert(
-            "schema_migrations",
-            ("version", "name", "checksum", "state", "statements_done"),
-            [(version, f"{version:03d}", "x", "applied", 1) for version in versions],
-        )
-
-
-# --- calls list and show -----------------------------------------------------------------------------------
-
-
-def test_the_list_shows_states_scores_and_ages_and_nothing_personal(terminal: Terminal) -> None:
-    personal = {"customer_phone_number": "+13035550142", "customer_name": "Pat Example"}
-    trouble = terminal.trouble
-    trouble.deliver(trouble.webhook(call_id="CALblocked", **personal), raising(TenantBlocked("secret_empty", "empty")))
-    trouble.reach("crm_sync", finishing, call_id="CALdone")
-    refused = PermanentFailure("recording_refused", "x")
-    trouble.deliver(trouble.webhook(call_id="CALfailed", **personal), raising(refused))
-    trouble.record_letters()
-
-    rows = {row["call_id"]: row for row in terminal.document("calls", "list", "--tenant", "acme-plumbing")}
-    printed = terminal.run("calls", "list", "--tenant", "acme-plumbing") + terminal.run(
-        "calls", "show", "CALfailed", "--tenant", "acme-plumbing"
-    )
-
-    states = {call_id: (row["state"], row["stage"]) for call_id, row in rows.items()}
-    assert states == {
-        "CALblocked": ("blocked", "download"),
-        "CALdone": ("done", "crm_sync"),
-        "CALfailed": ("failed", "download"),
-    }
-    assert "recording_refused" in printed
-    for value in personal.values():
-        assert value not in printed + json.dumps(rows)
-
-
-def test_the_list_can_be_narrowed_to_a_state(terminal: Terminal) -> None:
-    terminal.trouble.reach("crm_sync", finishing, call_id="CALdone")
-    terminal.trouble.reach("crm_sync", raising(TransientFailure("hubspot_503", "503")), call_id="CALlate")
-
-    rows = terminal.document("calls", "list", "--tenant", "acme-plumbing", "--state", "retrying")
-
-    assert [row["call_id"] for row in rows] == ["CALlate"]
-
-
-def test_show_tells_every_stage_and_what_the_crms_hold(terminal: Terminal) -> None:
-    done(terminal.trouble)
-
-    document = terminal.document("calls", "show", CALL, "--tenant", "acme-plumbing")
-
-    (request,) = document["requests"]
-    assert [stage["stage"] for stage in request["stages"]] == ["download", "transcribe", "analyze", "crm_sync"]
-    assert document["crms"][0]["record"] == "call 202"
-
-
-def test_show_of_an_unknown_call_points_to_why(terminal: Terminal) -> None:
-    with pytest.raises(ConfigurationError) as refused:
-        terminal.run("calls", "show", "CALunheard", "--tenant", "acme-plumbing")
-    assert refused.value.fix.startswith("pipeline why CALunheard")

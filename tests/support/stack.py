@@ -46,6 +46,10 @@ def wait_for(look: Callable[[], T], accept: Callable[[T], bool], *, what: str, t
     return seen
 
 
+def _not_ours(name: str) -> None:
+    raise AssertionError(f"{name} belongs to a stack that this process did not start")
+
+
 @dataclass(frozen=True)
 class LocalStack:
     """A running stack as tests see it: addresses, what the pipeline recorded, what the stand-ins hold."""
@@ -53,6 +57,8 @@ class LocalStack:
     env: Mapping[str, str]
     """Everything that `pipeline local env` prints."""
     state_dir: Path
+    restart: Callable[[str], None] = _not_ours
+    """SIGTERM to a worker, and a new process in its place."""
 
     @property
     def tenant_id(self) -> str:
@@ -127,7 +133,7 @@ def _prepare_crms(registry: CrmGateways, tenant: Tenant) -> None:
 def with_env(stack: Stack) -> LocalStack:
     """The view of a stack that was started in this process."""
     state = stack.state
-    return LocalStack({**state.env, **state.exports, **state.extra}, stack.options.state_dir)
+    return LocalStack({**state.env, **state.exports, **state.extra}, stack.options.state_dir, stack.restart)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from schemas.events import CallReceived, RecordingStored
 from shared.dead_letters import UNASSIGNED_TENANT, GivenUp, dead_letter_attributes, source_of
 from shared.deliveries import Delivery
-from shared.desk import letter_of
+from shared.desk_letters import letter_of
 from shared.errors import TenantBlocked
 from shared.pipeline import load_pipeline
 from tests.support.ports import NOON

@@ -46,7 +46,7 @@ def find_wrk(report: Report) -> Path:
         raise ConfigurationError(
             "no_wrk",
             "the load generator wrk is not installed",
-            fix="Debian, Ubuntu: sudo apt-get install wrk; macOS: brew install wrk; or leave it out: --only stages,startup",
+            fix="install it (apt-get install wrk, brew install wrk) or leave it out: --only stages,startup",
         )
     return Path(found)
 
@@ -54,8 +54,8 @@ def find_wrk(report: Report) -> Path:
 def _install() -> None:
     """What fails here is told by `find_wrk`, which then still finds nothing."""
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    options = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(_INSTALL, check=False, timeout=_INSTALL_TIMEOUT_S, **options)
+    quiet = subprocess.DEVNULL
+    subprocess.run(_INSTALL, check=False, timeout=_INSTALL_TIMEOUT_S, env=environ, stdout=quiet, stderr=quiet)
 
 
 def run_wrk(wrk: Path, url: str, *, webhooks: Path, connections: int, seconds: float) -> Findings:

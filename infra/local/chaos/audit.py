@@ -10,7 +10,7 @@ from infra.local.chaos.calls import PlannedCall
 from infra.local.chaos.evidence import Evidence
 from infra.local.chaos.sender import Ledger
 from infra.local.chaos.tenants import ChaosTenant
-from shared.dead_letters import UNASSIGNED_TENANT
+from shared.dead_letters import UNASSIGNED_TENANT, DeadLetter
 
 FINAL = frozenset({"done", "not_processed"})
 MOST_PAID_TWICE = 0.01
@@ -150,14 +150,18 @@ def _why(run: object) -> str:
     return f": {state} {code}" if run else ""
 
 
+def is_unresolved(letter: DeadLetter) -> bool:
+    """Whether somebody still has to do something about it.
+
+    What belongs to no request (a notice of Cloud Storage) cannot be traced to its end: sent again is all it can be.
+    """
+    if letter.tenant_id == UNASSIGNED_TENANT and letter.state == "replaying":
+        return False
+    return letter.state in {"open", "replaying"}
+
+
 def _open_letters(evidence: Evidence) -> list[str]:
-    """What nobody's event told of cannot be traced to its run, and counts as done once it was sent again."""
-    return [
-        f"{letter.stage} {letter.reason} {letter.state}"
-        for letter in evidence.letters
-        if letter.state not in {"closed", "discarded"}
-        and not (letter.tenant_id == UNASSIGNED_TENANT and letter.state == "replaying")
-    ]
+    return [f"{one.stage} {one.reason} {one.state}" for one in evidence.letters if is_unresolved(one)]
 
 
 def _paid_twice(evidence: Evidence) -> list[str]:

@@ -76,7 +76,7 @@ def _plan_call(random: Random, callers: list[str], *, at_s: float) -> PlannedCal
         Post(round(at_s + delay_s, 2), call_id, tenant, kind, body, with_recording)
         for delay_s, kind, body, with_recording in _webhooks(random, facts, shape)
     ]
-    ready_after = random.choice((0, 0, 0, 1, 2)) if shape in {"answered", "voicemail"} else 0
+    ready_after = random.choice((0, 0, 0, 1)) if shape in {"answered", "voicemail"} else 0
     return PlannedCall(call_id, tenant, shape, caller, ready_after, tuple(sorted(posts, key=lambda post: post.at_s)))
 
 

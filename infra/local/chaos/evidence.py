@@ -13,7 +13,7 @@ from google.cloud.spanner_v1 import param_types
 
 from infra.local.chaos.tenants import ChaosTenant
 from infra.local.plan import AUDIO_BUCKET
-from shared.dead_letters import UNASSIGNED_TENANT, DeadLetter
+from shared.dead_letters import LETTER_STATES, DeadLetter, LetterFilter
 from shared.desk import Desk
 from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.hubspot_schema import CALL_KEY as HUBSPOT_CALL_KEY
@@ -96,8 +96,7 @@ class Witness:
 
     def letters(self) -> list[DeadLetter]:
         """Everybody's dead letters, nobody's included."""
-        owners = (*(tenant.tenant_id for tenant in self._tenants), UNASSIGNED_TENANT)
-        return [letter for owner in owners for letter in self._desk.list_letters(owner, limit=_MOST_LETTERS)]
+        return self._desk.find(LetterFilter(states=LETTER_STATES, limit=_MOST_LETTERS))
 
     def objects(self, prefix: str = "") -> list[str]:
         """Names of everything in the bucket."""

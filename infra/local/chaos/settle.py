@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
-from infra.local.chaos.audit import FINAL
+from infra.local.chaos.audit import FINAL, is_unresolved
 from infra.local.chaos.evidence import Witness
 from shared.dead_letters import DeadLetter
 from shared.desk import Desk
+from shared.desk_replay_run import replay_one
 from shared.errors import PipelineError
 from shared.inbox import PREFIX as INBOX
 
 _LOOK_EVERY_S = 1.0
-_STILL_FOR = 4
-"""So many looks that show the same picture, and only what was given up is left: time to replay."""
-_CLOSED = frozenset({"closed", "discarded"})
+_REPLAY_AFTER_S = 4.0
+"""A letter that has been open for so long is replayed: whatever was to come of it has come."""
+_STILL_S = 90.0
+"""Nothing has moved for so long, although something waits for a minute at most: it will not move any more."""
 
 
 @dataclass(frozen=True)
@@ -44,28 +46,46 @@ class _Picture:
     def is_quiet(self) -> bool:
         return not (self.moving or self.given_up or self.letters or self.kept)
 
+    def line(self) -> str:
+        """For people."""
+        return (
+            f"{len(self.moving)} on the way, {len(self.given_up)} given up, {len(self.letters)} dead letters, "
+            f"{self.kept} in the inbox"
+        )
+
 
 def settle(witness: Witness, desk: Desk, *, most_s: float, report: Callable[[str], None]) -> Rest:
-    """Return when nothing is left to do, or after `most_s` seconds."""
-    begun = time.monotonic()
-    replayed, still = 0, 0
+    """Return when nothing is left to do, when nothing has moved for long, or after `most_s` seconds."""
+    begun = moved_at = time.monotonic()
+    replays = _Replays(desk)
     before: _Picture | None = None
-    while time.monotonic() - begun < most_s:
-        picture, open_letters = _look(witness)
+    while (now := time.monotonic()) < min(begun + most_s, moved_at + _STILL_S):
+        picture, letters = _look(witness)
         if picture.is_quiet:
-            return Rest(is_quiet=True, seconds=time.monotonic() - begun, replayed=replayed)
-        still = still + 1 if picture == before else 0
-        if still == 0:
-            report(
-                f"{len(picture.moving)} on the way, {len(picture.given_up)} given up, "
-                f"{len(open_letters)} dead letters, {picture.kept} in the inbox"
-            )
-        before = picture
-        if open_letters and still >= _STILL_FOR:
-            replayed += sum(_replay(desk, letter) for letter in open_letters)
-            still = 0
+            return Rest(is_quiet=True, seconds=now - begun, replayed=replays.count)
+        if picture != before:
+            report(picture.line())
+            before, moved_at = picture, now
+        replays.send_old(letters, now=now)
         time.sleep(_LOOK_EVERY_S)
-    return Rest(is_quiet=False, seconds=time.monotonic() - begun, replayed=replayed)
+    return Rest(is_quiet=False, seconds=time.monotonic() - begun, replayed=replays.count)
+
+
+@dataclass
+class _Replays:
+    """Sends each letter again once it has been open for a while; once more when it comes back."""
+
+    desk: Desk
+    count: int = 0
+    _seen_open: dict[tuple[str, int, int], float] = field(default_factory=dict)
+
+    def send_old(self, letters: list[DeadLetter], *, now: float) -> None:
+        for letter in letters:
+            if letter.state != "open":
+                continue
+            key = (letter.dead_letter_id, letter.occurrences, letter.replays)
+            if now - self._seen_open.setdefault(key, now) >= _REPLAY_AFTER_S:
+                self.count += _replay(self.desk, letter)
 
 
 def _look(witness: Witness) -> tuple[_Picture, list[DeadLetter]]:
@@ -73,7 +93,7 @@ def _look(witness: Witness) -> tuple[_Picture, list[DeadLetter]]:
     while True:
         with contextlib.suppress(PipelineError, httpx.HTTPError):
             requests, runs = witness.rows()
-            letters = [letter for letter in witness.letters() if letter.state not in _CLOSED]
+            letters = [letter for letter in witness.letters() if is_unresolved(letter)]
             picture = _Picture(
                 moving=frozenset(
                     (run.request_id, run.stage, run.state, run.attempt)
@@ -92,7 +112,7 @@ def _look(witness: Witness) -> tuple[_Picture, list[DeadLetter]]:
 def _replay(desk: Desk, letter: DeadLetter) -> int:
     """One letter; 0 when it could not be sent again now (closed meanwhile, or Pub/Sub did not answer)."""
     try:
-        desk.replay(letter.tenant_id, letter.dead_letter_id, actor="chaos")
+        replay_one(desk, letter.tenant_id, letter.dead_letter_id, actor="chaos")
     except PipelineError:
         return 0
     return 1

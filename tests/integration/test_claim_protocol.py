@@ -1,0 +1,392 @@
+"""A model check of the claim protocol: the real runner and store on the Spanner emulator, any order of events.
+
+Several workers are interrupted at every step, die there, meet duplicates, expired leases, failing publishes, sweeps
+and every kind of error. What must hold after each step is written as invariants; in the end everything that was
+begun must have come to an end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+import pytest
+from google.cloud import spanner
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from infra.local.spanner import create_database, drop_database
+from schemas.events import CallReceived, Event, RecordingStored, TranscriptionOutput
+from shared.claims import Admission
+from shared.crash_points import crashing
+from shared.deliveries import Delivery
+from shared.errors import (
+    Deferred,
+    InvalidEvent,
+    NotReady,
+    PermanentFailure,
+    TenantBlocked,
+    TransientFailure,
+    Waiting,
+)
+from shared.gateways.run_store import SpannerRunStore
+from shared.gateways.sweep_store import SpannerSweepStore
+from shared.inbox import Inbox
+from shared.runner import Runner, StageSpec
+from shared.stage import Completed, StageContext
+from shared.sweeper import Sweeper
+from tests.support.actors import Actor, current_actor, pause_here
+from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
+from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase, pipeline_ddl
+from tests.support.ports import HandClock, MemoryObjects, MemoryPublisher, MemoryTenants
+
+pytestmark = pytest.mark.emulators
+
+TENANT = OUR_TENANT.tenant_id
+STAGE = "download"
+LEASE = timedelta(seconds=60)
+MAX_ATTEMPTS = 3
+MOST_WORKERS = 4
+_REQUESTS = itertools.count(1)
+
+FAILURES: Mapping[str, Callable[[datetime], Exception]] = {
+    "transient": lambda _: TransientFailure("vendor_unavailable", "503"),
+    "transient, much later": lambda _: TransientFailure("vendor_throttled", "429", retry_after_s=600),
+    "not ready": lambda _: NotReady("recording_not_ready", "soon"),
+    "deferred": lambda now: Deferred("daily_quota", "tomorrow", until=now + timedelta(hours=5)),
+    "blocked": lambda _: TenantBlocked("token_refused", "401", fix="a new token", vendor="hubspot"),
+    "permanent": lambda _: PermanentFailure("not_audio", "a page"),
+    "invalid": lambda _: InvalidEvent("webhook_shape", "no id"),
+    "bug": lambda _: ValueError("a bug"),
+    "waiting": lambda now: Waiting(checkpoint={"operation": "op-1"}, until=now + timedelta(hours=1)),
+}
+BEHAVIOURS = ("finish", "checkpoint, finish", *FAILURES)
+
+
+@dataclass
+class Mail:
+    """A message that Pub/Sub delivers until it is acknowledged, and perhaps again."""
+
+    event: Event | TranscriptionOutput
+    attributes: Mapping[str, str]
+    acknowledged: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run as the database has it."""
+
+    state: str
+    attempt: int
+    token: str
+    lease_until: datetime
+    due_at: datetime | None
+    next_event: str | None
+    ledger: str | None
+    """The claim token in the ledger; None without a row there."""
+
+
+@dataclass
+class Execution:
+    """A worker inside a stage, under a claim that it believes in until `lease_until`."""
+
+    request_id: str
+    attempt: int
+    lease_until: datetime
+
+
+class Protocol(RuleBasedStateMachine):
+    """Two requests of one tenant, up to four workers, one hand clock."""
+
+    database: ClassVar[PipelineDatabase]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        self.stack.enter_context(crashing(pause_here))
+        self.clock = HandClock(datetime.now(UTC))  # not before Spanner's own commit timestamps
+        self.publisher = MemoryPublisher()
+        self.actors: dict[Actor, Mail] = {}
+        self.behaviour: dict[Actor, str] = {}
+        self.executions: dict[Actor, Execution] = {}
+        self.events = [self._new_event() for _ in range(2)]
+        self.mail = [Mail(event, event.attributes()) for event in self.events]
+        self.seen_messages = 0
+        self.done: dict[str, tuple[str | None, str | None]] = {}
+        """What a finished run said when it was first seen finished: next event and the ledger's token."""
+        self.checkpointed: set[str] = set()
+        self.violations: list[str] = []
+        """Seen inside a stage, where the runner would take an assertion for the stage's own fault."""
+
+    @staticmethod
+    def _new_event() -> CallReceived:
+        number = next(_REQUESTS)
+        return CallReceived(
+            tenant_id=TENANT,
+            request_id=f"r-{os.getpid():08d}{number:08d}",
+            call_id=f"CAL{number}",
+            kind="post_call",
+            received_at=datetime.now(UTC),
+            payload={},
+        )
+
+    # -- the stage -------------------------------------------------------------------------------------------
+
+    def _stage(self, context: StageContext) -> Completed:
+        """Does what was decided when the delivery began."""
+        actor = current_actor()
+        behaviour = self.behaviour[actor] if actor else "finish"
+        if context.attempt > MAX_ATTEMPTS:
+            self.violations.append("a stage ran although its attempts were used up")
+        if context.request_id in self.checkpointed and not context.checkpoint:
+            self.violations.append("a checkpoint was lost")
+        if actor:
+            self.executions[actor] = Execution(context.request_id, context.attempt, self.clock() + LEASE)
+            pause_here("inside the stage")
+        if behaviour == "checkpoint, finish":
+            context.save_checkpoint({"paid": "once"})
+            self.checkpointed.add(context.request_id)
+        if behaviour in FAILURES:
+            raise FAILURES[behaviour](self.clock())
+        following = RecordingStored(tenant_id=TENANT, request_id=context.request_id, call_id=context.call_id)
+        return Completed(next_event=following, request_state="done")
+
+    def _runner(self) -> Runner:
+        stage = StageSpec(
+            name=STAGE,
+            accepts=(CallReceived,),
+            run=self._stage,
+            resume=self._stage,
+            admit=lambda _event: Admission("post_call", "webhook", self.clock(), said=None),
+            lease=LEASE,
+            max_attempts=MAX_ATTEMPTS,
+        )
+        store = SpannerRunStore(self.database.open)
+        return Runner(stage, store, MemoryTenants((OUR_TENANT,)), self.publisher, self.clock, worker="model")
+
+    # -- what happens ----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.actors) < MOST_WORKERS)
+    @rule(which=st.integers(0, 9), behaviour=st.sampled_from(BEHAVIOURS))
+    def deliver(self, which: int, behaviour: str) -> None:
+        """Any message, acknowledged before or not."""
+        self._begin(self.mail[which % len(self.mail)], behaviour)
+
+    @precondition(lambda self: len(self.actors) < MOST_WORKERS)
+    @rule(which=st.integers(0, 1), behaviour=st.sampled_from(BEHAVIOURS))
+    def notify(self, which: int, behaviour: str) -> None:
+        """The outside job reports back: early, late, or twice."""
+        request_id = self.events[which].request_id
+        name = f"transcripts/{TENANT}/{request_id}/x.json"
+        notice = TranscriptionOutput(tenant_id=TENANT, request_id=request_id, object_name=name)
+        mail = Mail(notice, {"objectId": name})
+        self.mail.append(mail)
+        self._begin(mail, behaviour)
+
+    def _begin(self, mail: Mail, behaviour: str) -> None:
+        runner = self._runner()
+
+        def work() -> int:
+            actor = current_actor()
+            assert actor is not None
+            self.behaviour[actor] = behaviour
+            return runner.handle(_delivery(mail), mail.event).status
+
+        actor = Actor(work)
+        self.actors[actor] = mail
+        self._look_at(actor)
+
+    @precondition(lambda self: self.actors)
+    @rule(which=st.integers(0, MOST_WORKERS))
+    def step(self, which: int) -> None:
+        actor = self._choose(which)
+        actor.go_on()
+        self._look_at(actor)
+
+    @precondition(lambda self: self.actors)
+    @rule(which=st.integers(0, MOST_WORKERS))
+    def crash(self, which: int) -> None:
+        actor = self._choose(which)
+        actor.die()
+        self._look_at(actor)
+
+    @precondition(lambda self: self.actors)
+    @rule(which=st.integers(0, MOST_WORKERS))
+    def run_to_the_end(self, which: int) -> None:
+        actor = self._choose(which)
+        actor.finish()
+        self._look_at(actor)
+
+    @rule(seconds=st.sampled_from([1, 59, 61, 3601, 6 * 3600]))
+    def time_passes(self, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    @rule(count=st.integers(1, 2))
+    def publishes_fail(self, count: int) -> None:
+        self.publisher.failing = count
+
+    @rule()
+    def sweep(self) -> None:
+        Sweeper(SpannerSweepStore(self.database.open), self.publisher, Inbox(MemoryObjects()), self.clock).sweep()
+        self._collect_mail()
+
+    def _choose(self, which: int) -> Actor:
+        return list(self.actors)[which % len(self.actors)]
+
+    def _look_at(self, actor: Actor) -> None:
+        """Keep what follows from where a worker is now."""
+        if actor.is_over or actor.point in {"recorded", "after_sleep"}:
+            self.executions.pop(actor, None)
+        if actor.is_over:
+            mail = self.actors.pop(actor)
+            mail.acknowledged |= actor.status is not None and actor.status < 300
+        self._collect_mail()
+
+    def _collect_mail(self) -> None:
+        """What was sent again is delivered like everything else."""
+        fresh, self.seen_messages = self.publisher.messages[self.seen_messages :], len(self.publisher.messages)
+        self.mail += [
+            Mail(CallReceived.model_validate_json(message.data), message.attributes)
+            for message in fresh
+            if message.topic == CallReceived.topic
+        ]
+
+    # -- what must hold --------------------------------------------------------------------------------------
+
+    def _rows(self) -> dict[str, Row]:
+        """One look at everything. A second ledger row of a run would be a second row here, and fail."""
+        ids = ", ".join(f"'{event.request_id}'" for event in self.events)
+        rows = self.database.rows(
+            "SELECT r.request_id, r.state, r.attempt, r.claim_token, r.lease_until, r.due_at, r.next_event,"
+            " l.claim_token FROM stage_runs AS r LEFT JOIN usage_ledger AS l ON l.tenant_id = r.tenant_id"
+            " AND l.request_id = r.request_id AND l.stage = r.stage"
+            f" WHERE r.tenant_id = '{TENANT}' AND r.request_id IN ({ids})"
+        )
+        assert len(rows) == len({row[0] for row in rows})
+        return {row[0]: Row(*row[1:]) for row in rows}
+
+    def _published(self, topic: str, request_id: str) -> int:
+        return sum(
+            message.topic == topic and message.attributes["request_id"] == request_id
+            for message in self.publisher.messages
+        )
+
+    @invariant()
+    def everything_holds(self) -> None:
+        rows = self._rows()
+        assert self.violations == []
+        self._at_most_one_worker_is_inside_under_a_live_lease()
+        self._what_is_done_stays_done_and_is_accounted_once(rows)
+        self._whoever_sleeps_has_a_time_to_be_woken(rows)
+        self._nothing_ends_in_the_middle(rows)
+
+    def _at_most_one_worker_is_inside_under_a_live_lease(self) -> None:
+        alive = [one.request_id for one in self.executions.values() if one.lease_until > self.clock()]
+        assert len(alive) == len(set(alive)), "two workers under live leases are inside the same stage"
+
+    def _what_is_done_stays_done_and_is_accounted_once(self, rows: Mapping[str, Row]) -> None:
+        for request_id, (next_event, token) in self.done.items():
+            row = rows[request_id]
+            assert (row.state, row.next_event, row.ledger) == ("done", next_event, token)
+        for request_id, row in rows.items():
+            assert (row.ledger is not None) == (row.state == "done"), "the ledger and the row disagree"
+            if row.state == "done":
+                self.done.setdefault(request_id, (row.next_event, row.ledger))
+            else:
+                assert self._published(RecordingStored.topic, request_id) == 0, "published before it was recorded"
+
+    def _whoever_sleeps_has_a_time_to_be_woken(self, rows: Mapping[str, Row]) -> None:
+        for row in rows.values():
+            if row.state in {"waiting", "deferred", "blocked"}:
+                assert row.due_at is not None
+
+    def _nothing_ends_in_the_middle(self, rows: Mapping[str, Row]) -> None:
+        """With every message of a request acknowledged and nobody at work, its row is at an end or knows its time."""
+        for event in self.events:
+            mail = [one for one in self.mail if one.event.request_id == event.request_id]
+            if not all(one.acknowledged for one in mail) or any(one in self.actors.values() for one in mail):
+                continue
+            row = rows[event.request_id]
+            assert row.state not in {"running", "retrying"}, "acknowledged, and nobody will go on"
+            if row.state == "failed":
+                assert self._published("dead-letters", event.request_id) >= 1
+            if row.state == "done":
+                assert self._published(RecordingStored.topic, event.request_id) >= 1
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        """Trouble is over: every delivery works and every stage succeeds. Everything must come to its end."""
+        try:
+            self.publisher.failing = 0
+            for actor in list(self.actors):
+                actor.finish()
+                self._look_at(actor)
+            for _ in range(4):
+                self._deliver_what_is_left()
+                self.clock.advance(48 * 3600)
+                if self._everything_has_ended():
+                    break
+                self.sweep()
+            self.everything_holds()
+            states = [row.state for row in self._rows().values()]
+            assert len(states) == len(self.events)
+            assert set(states) <= {"done", "failed"}
+        finally:
+            self.stack.close()
+
+    def _everything_has_ended(self) -> bool:
+        return all(row.state in {"done", "failed"} for row in self._rows().values())
+
+    def _deliver_what_is_left(self) -> None:
+        for mail in self.mail:
+            while not mail.acknowledged:
+                status = self._runner().handle(_delivery(mail), mail.event).status
+                mail.acknowledged = status < 300
+                if status == 503:
+                    self.clock.advance(61)
+                    self._collect_mail()
+                    if isinstance(mail.event, TranscriptionOutput):
+                        break  # a notice for a run that nobody began comes again after its run's own event
+
+
+def _delivery(mail: Mail) -> Delivery:
+    data = b"{}" if isinstance(mail.event, TranscriptionOutput) else mail.event.model_dump_json().encode()
+    return Delivery("m-1", data, dict(mail.attributes), "projects/p/subscriptions/s")
+
+
+@pytest.fixture
+def protocol_database(spanner_emulator: str) -> Iterator[PipelineDatabase]:
+    where: dict[str, Any] = {
+        "address": spanner_emulator,
+        "project_id": TEST_PROJECT,
+        "instance_id": TEST_INSTANCE,
+        "database_id": f"claims-{os.getpid()}",
+    }
+    create_database(**where, ddl=pipeline_ddl())
+    client = spanner.Client(project=TEST_PROJECT, disable_builtin_metrics=True)
+    database = PipelineDatabase(client.instance(TEST_INSTANCE).database(where["database_id"]))
+    database.add_tenant(OUR_TENANT)
+    yield database
+    client.close()
+    drop_database(**where)
+
+
+def test_the_claim_protocol_keeps_its_promises_in_any_order_of_events(protocol_database: PipelineDatabase) -> None:
+    Protocol.database = protocol_database
+    run_state_machine_as_test(
+        Protocol,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=30,
+            deadline=None,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

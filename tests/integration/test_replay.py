@@ -1,0 +1,381 @@
+"""Replaying dead letters: the request goes on where it failed, once, whoever asks and however often."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from schemas.events import CallAnalyzed, CallReceived, CallTranscribed, RecordingStored
+from shared.claims import RunKey, Sleep
+from shared.dead_letters import LETTER_STATES, UNASSIGNED_TENANT, DeadLetter, LetterFilter
+from shared.deliveries import Delivery, parse_event
+from shared.desk_jobs import ReplayOptions
+from shared.desk_transfer import export_letters, import_letters
+from shared.errors import ConfigurationError, Deferred, PermanentFailure, TenantBlocked, TransientFailure
+from shared.stage import Completed
+from tests.support.desk_bench import CALL, OURS, REQUEST, THEIRS, DeskBench, failing, received
+from tests.support.pipeline_database import PipelineDatabase
+from tests.support.ports import NOON
+
+pytestmark = pytest.mark.emulators
+
+REFUSED = PermanentFailure("model_refused", "the model said no", fix="another model")
+
+
+@pytest.fixture
+def bench(pipeline_database: PipelineDatabase) -> DeskBench:
+    return DeskBench(pipeline_database)
+
+
+def outcomes(bench: DeskBench) -> list[tuple[str, str]]:
+    return [(action, outcome) for _, _, action, _, outcome in bench.audit() if action.startswith("dead_letter.")]
+
+
+# -- one letter ----------------------------------------------------------------------------------------
+
+
+def test_a_replay_goes_on_at_the_stage_that_failed_and_keeps_what_is_finished(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    assert bench.request_state() == "failed"
+
+    report = bench.replay(letter.dead_letter_id)
+
+    assert (report.state, report.counts, report.remaining) == ("finished", {"arrived": 1}, 0)
+    assert bench.ran == [("analyze", REQUEST), ("crm_sync", REQUEST)]
+    assert bench.request_state() == "done"
+    message = bench.queue.sent[0]
+    assert parse_event(message.delivery.data) == CallTranscribed(tenant_id=OURS, request_id=REQUEST, call_id=CALL)
+    assert not [name for name in message.delivery.attributes if name.startswith("dl_")]
+    closed = bench.letter()
+    assert (closed.state, closed.replays, closed.replayed_by) == ("closed", 1, "ops@example.com")
+    assert closed.closed_at is not None
+    assert outcomes(bench) == [("dead_letter.replay", "sent"), ("dead_letter.replay_ended", "arrived")]
+
+
+def test_the_audit_log_says_who_replayed_what_and_what_came_of_it(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    bench.behaviours["analyze"] = failing(REFUSED)
+    report = bench.replay(letter.dead_letter_id)
+    assert [row[1:] for row in bench.audit()] == [
+        ["ops@example.com", "replay.create", report.job_id, "done"],
+        ["ops@example.com", "dead_letter.replay", letter.dead_letter_id, "sent"],
+        ["ops@example.com", "dead_letter.replay_ended", letter.dead_letter_id, "failed"],
+        ["ops@example.com", "replay.end", report.job_id, "finished"],
+    ]
+
+
+def test_a_replay_that_fails_again_opens_the_same_letter(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    bench.behaviours["analyze"] = failing(PermanentFailure("model_gone", "retired", fix="choose another"))
+    report = bench.replay(letter.dead_letter_id)
+    assert (report.counts, report.remaining) == ({"failed": 1}, 1)
+    again = bench.letter()
+    assert again.dead_letter_id == letter.dead_letter_id
+    assert (again.state, again.reason, again.occurrences, again.replays) == ("open", "model_gone", 2, 1)
+
+
+def test_replaying_what_is_done_changes_nothing(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    bench.replay(letter.dead_letter_id)
+    bench.ran.clear()
+    bench.queue.sent.clear()
+    before = bench.letter()
+
+    plan = bench.replays.plan(
+        LetterFilter(tenant_id=OURS, states=LETTER_STATES, ids=(letter.dead_letter_id,)), ReplayOptions(), words="x"
+    )
+    assert (plan.letters, plan.left_out) == ((), {"closed": 1})
+    with pytest.raises(ConfigurationError, match="closed"):
+        bench.desk.replay(OURS, letter.dead_letter_id, actor="op")
+    assert (bench.ran, bench.queue.sent, bench.letter()) == ([], [], before)
+
+
+def test_a_stage_that_was_done_all_along_repeats_its_next_event_and_runs_nothing(bench: DeskBench) -> None:
+    """Pub/Sub gave up a message whose stage had finished: the letter closes by itself, a replay would be harmless."""
+    bench.receive()
+    forwarded = {
+        **received().attributes(),
+        "CloudPubSubDeadLetterSourceDeliveryCount": "20",
+        "CloudPubSubDeadLetterSourceSubscription": "download-call-received",
+    }
+    bench.desk.record(Delivery("m-late", received().model_dump_json().encode(), forwarded, "s"))
+    bench.ran.clear()
+    store = bench.store
+    letter = store.list_letters(OURS, LetterFilter())[0]
+    assert letter.state == "open"
+    bench.queue.publish("call-received", received().model_dump_json().encode(), received().attributes())
+    bench.work()
+    assert bench.ran == []
+    assert bench.letter().state == "closed"
+
+
+def test_a_replay_gives_fresh_attempts_also_where_pubsub_gave_up_first(bench: DeskBench) -> None:
+    """Pub/Sub's own policy leaves the row `retrying` at its last attempt: one more would be one too many."""
+    bench.behaviours["download"] = failing(TransientFailure("callrail_unavailable", "503"))
+    event = received()
+    bench.queue.publish(event.topic, event.model_dump_json().encode(), event.attributes())
+    bench.work(most=3)
+    bench.queue.waiting.clear()
+    del bench.behaviours["download"]
+    forwarded = {
+        **event.attributes(),
+        "CloudPubSubDeadLetterSourceDeliveryCount": "3",
+        "CloudPubSubDeadLetterSourceSubscription": "download-call-received",
+    }
+    bench.desk.record(Delivery("m-9", event.model_dump_json().encode(), forwarded, "s"))
+    letter = bench.letter()
+    assert (letter.stage, letter.reason, letter.error_code) == (
+        "download",
+        "attempts_exhausted",
+        "callrail_unavailable",
+    )
+    assert bench.replay(letter.dead_letter_id).remaining == 0
+    assert bench.request_state() == "done"
+
+
+def test_a_replay_leaves_a_waiting_run_alone(bench: DeskBench) -> None:
+    """Speech is at work: sending the event again must not submit the audio a second time."""
+    (letter,) = bench.fail("transcribe", PermanentFailure("speech_refused", "no"))
+    bench.desk.replay(OURS, letter.dead_letter_id, actor="op")
+    run_key = RunKey(OURS, REQUEST, "transcribe")
+    run = bench.runs.read(run_key)
+    assert run is not None
+    bench.runs.take_over(run, claim_token="worker-2", worker="test", lease_until=NOON)
+    bench.runs.sleep(run_key, "worker-2", Sleep("waiting", due_at=NOON, checkpoint={"operation": "op-1"}))
+    bench.work()
+    waiting = bench.runs.read(run_key)
+    assert waiting is not None
+    assert (waiting.state, waiting.checkpoint) == ("waiting", {"operation": "op-1"})
+
+
+def test_a_run_that_sleeps_for_its_tenant_is_neither_a_success_nor_a_failure(bench: DeskBench) -> None:
+    (letter,) = bench.fail("crm_sync", PermanentFailure("record_refused", "no"))
+    bench.behaviours["crm_sync"] = failing(TenantBlocked("token_refused", "401", fix="give a new token"))
+    job_id = bench.job(letter.dead_letter_id)
+    report = bench.run(job_id)
+    assert (report.counts, report.remaining) == ({"parked": 1}, 1)
+    assert bench.letter().state == "replaying"
+
+    del bench.behaviours["crm_sync"]
+    bench.clock.advance(3600)
+    event = bench.queue.sent[0]
+    bench.queue.publish(event.topic, event.delivery.data, {**event.delivery.attributes, "swept": "true"})
+    bench.work()
+    assert bench.replays.report(bench.replays.job(job_id)).counts == {"arrived": 1}
+    assert bench.letter().state == "closed"
+
+
+def test_a_swept_message_that_failed_is_not_replayed_as_a_swept_one(bench: DeskBench) -> None:
+    """`swept` wakes what sleeps: a replay must not, or a run deferred until tomorrow would begin today."""
+    bench.behaviours["analyze"] = failing(Deferred("quota", "tomorrow", until=bench.clock() + timedelta(hours=9)))
+    bench.receive()
+    deferred = bench.queue.sent[-1]
+    bench.queue.publish(deferred.topic, deferred.delivery.data, {**deferred.delivery.attributes, "swept": "true"})
+    bench.behaviours["analyze"] = failing(REFUSED)
+    bench.work()
+    letter = bench.letter()
+    assert "swept" in bench.desk.body(OURS, letter.dead_letter_id).attributes
+    bench.queue.sent.clear()
+    bench.desk.replay(OURS, letter.dead_letter_id, actor="op")
+    assert "swept" not in bench.queue.sent[0].delivery.attributes
+
+
+def test_an_unreadable_letter_from_nowhere_cannot_be_replayed(bench: DeskBench) -> None:
+    bench.desk.record(Delivery("m-1", b"not json", {}, "s"))
+    with pytest.raises(ConfigurationError, match="no topic"):
+        bench.desk.replay(UNASSIGNED_TENANT, bench.letter(UNASSIGNED_TENANT).dead_letter_id, actor="op")
+    assert bench.queue.sent == []
+
+
+# -- never twice ---------------------------------------------------------------------------------------
+
+
+def test_two_letters_of_one_call_replayed_together_have_one_effect(bench: DeskBench) -> None:
+    """The same request was given up at two stages: a stage runs once, whichever message comes first."""
+    (letter,) = bench.fail("analyze", REFUSED)
+    stored = RecordingStored(tenant_id=OURS, request_id=REQUEST, call_id=CALL)
+    forwarded = {
+        **stored.attributes(),
+        "CloudPubSubDeadLetterSourceDeliveryCount": "20",
+        "CloudPubSubDeadLetterSourceSubscription": "transcribe-recording-stored",
+    }
+    bench.desk.record(Delivery("m-policy", stored.model_dump_json().encode(), forwarded, "s"))
+    both = bench.store.list_letters(OURS, LetterFilter())
+    assert sorted(one.stage for one in both) == ["analyze", "transcribe"]
+    # Both messages, whatever the desk itself would leave out: the letter of a stage that is done closes by itself.
+    bench.queue.publish("recording-stored", stored.model_dump_json().encode(), stored.attributes())
+    assert bench.replay(letter.dead_letter_id).remaining == 0
+    bench.work()
+    assert sorted(bench.ran) == [("analyze", REQUEST), ("crm_sync", REQUEST)]
+    assert bench.database.value("SELECT COUNT(*) FROM usage_ledger") == 4
+    assert {one.state for one in bench.desk.list_letters(OURS, limit=10)} == {"closed"}
+
+
+def test_two_operators_at_once_send_every_letter_once(bench: DeskBench) -> None:
+    """Both chose the same twenty letters before either of them began."""
+    bench.fail("analyze", REFUSED, *(received(number) for number in range(1, 21)))
+    first, second = bench.job(), bench.job()
+    begun = []
+
+    def pass_time(seconds: float) -> bool:
+        bench.seconds += seconds
+        return False
+
+    def let_the_other_begin(seconds: float) -> bool:
+        if not begun and len(bench.queue.sent) >= 5:
+            begun.append(bench.run(second, pause=pass_time))
+        return pass_time(seconds)
+
+    report = bench.run(first, pause=let_the_other_begin)
+    bench.work()
+    (other,) = begun
+    sent = [event.request_id for event in bench.queue.events("call-transcribed")]
+    assert sorted(sent) == sorted(set(sent))
+    assert len(sent) == 20
+    assert report.reasons == {"replaying": 20 - report.counts["sent"]}
+    assert other.reasons == {"replaying": 20 - other.counts["sent"]}
+    assert report.counts["sent"] + other.counts["sent"] == 20
+    assert {letter.replays for letter in bench.desk.list_letters(OURS, limit=100)} == {1}
+
+
+def test_a_job_runs_in_one_process_at_a_time(bench: DeskBench) -> None:
+    bench.fail("analyze", REFUSED, *(received(number) for number in range(1, 4)))
+    job_id = bench.job()
+    refused: list[str] = []
+
+    def second_process(seconds: float) -> bool:
+        if not refused:
+            with pytest.raises(ConfigurationError, match="running somewhere else") as caught:
+                bench.run(job_id)
+            refused.append(str(caught.value))
+        return bench.pause(seconds)
+
+    assert bench.run(job_id, pause=second_process).counts == {"arrived": 3}
+    assert len(refused) == 1
+    with pytest.raises(ConfigurationError, match="finished"):
+        bench.run(job_id)
+
+
+def test_a_tenant_cannot_be_reached_through_anothers_letter(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    with pytest.raises(ConfigurationError, match=f"tenant {THEIRS} has no dead letter"):
+        bench.job(letter.dead_letter_id, tenant_id=THEIRS)
+    assert bench.queue.sent == []
+    assert bench.audit() == []
+
+
+# -- the loop guard ------------------------------------------------------------------------------------
+
+
+def test_replays_end_after_some_rounds_and_the_letter_stays_visible(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    bench.behaviours["analyze"] = failing(REFUSED)
+    for _ in range(3):
+        assert bench.replay(letter.dead_letter_id).counts == {"failed": 1}
+    with pytest.raises(ConfigurationError, match="no letter can be replayed"):
+        bench.replay(letter.dead_letter_id)
+    stuck = bench.letter()
+    assert (stuck.state, stuck.replays, stuck.occurrences) == ("open", 3, 4)
+
+    del bench.behaviours["analyze"]
+    assert bench.replay(letter.dead_letter_id, is_forced=True).remaining == 0
+
+
+def test_the_counter_travels_with_a_letter(bench: DeskBench) -> None:
+    """Export, removal and import are no way round the guard."""
+    (letter,) = bench.fail("analyze", REFUSED)
+    bench.behaviours["analyze"] = failing(REFUSED)
+    bench.replay(letter.dead_letter_id)
+    lines = [line.encode() for line in export_letters(bench.desk, LetterFilter())]
+    bench.database.database.run_in_transaction(
+        lambda transaction: transaction.execute_update("DELETE FROM dead_letters WHERE true")
+    )
+    import_letters(bench.desk, lines, tenant_id=None, actor="op")
+    assert bench.letter().replays == 1
+
+
+# -- from an earlier stage -----------------------------------------------------------------------------
+
+
+def rerun_of(bench: DeskBench) -> str:
+    letter = bench.letter()
+    assert letter.current_request_id != letter.request_id
+    return letter.current_request_id
+
+
+@pytest.mark.parametrize(
+    ("from_stage", "ran"),
+    [
+        ("download", ["download", "transcribe", "analyze", "crm_sync"]),
+        ("transcribe", ["transcribe", "analyze", "crm_sync"]),
+    ],
+)
+def test_a_re_run_from_an_earlier_stage_is_a_request_of_its_own(
+    bench: DeskBench, from_stage: str, ran: list[str]
+) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    report = bench.replay(letter.dead_letter_id, from_stage=from_stage)
+
+    assert report.remaining == 0
+    new = rerun_of(bench)
+    assert bench.ran == [(stage, new) for stage in ran]
+    assert (bench.request_state(new), bench.request_state()) == ("done", "failed")
+    origin = bench.database.value(f"SELECT origin FROM processing_requests WHERE request_id = '{new}'")
+    assert origin == "rerun"
+    assert bench.letter().state == "closed"
+    assert bench.database.value("SELECT COUNT(*) FROM usage_ledger WHERE request_id = 'r-0123456789abcdef'") == 2
+
+
+def test_a_re_run_that_fails_updates_the_same_letter_wherever_it_fails(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    bench.behaviours["transcribe"] = failing(PermanentFailure("speech_refused", "no"))
+    assert bench.replay(letter.dead_letter_id, from_stage="download").counts == {"failed": 1}
+    again = bench.letter()
+    assert (again.dead_letter_id, again.stage, again.reason, again.state) == (
+        letter.dead_letter_id,
+        "transcribe",
+        "speech_refused",
+        "open",
+    )
+
+    bench.behaviours.clear()
+    bench.ran.clear()
+    assert bench.replay(letter.dead_letter_id).remaining == 0, "a plain replay goes on with the new request"
+    assert bench.ran == [(stage, rerun_of(bench)) for stage in ("transcribe", "analyze", "crm_sync")]
+    assert bench.letter().replays == 2
+
+
+def test_a_re_run_is_sent_with_its_own_event_and_origin(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    bench.replay(letter.dead_letter_id, from_stage="download")
+    (event,) = bench.queue.events("call-received")
+    assert isinstance(event, CallReceived)
+    assert (event.origin, event.request_id) == ("rerun", rerun_of(bench))
+    assert bench.queue.sent[0].delivery.attributes["request_id"] == event.request_id
+
+
+def test_stages_that_cannot_be_re_run_are_refused_or_left_out(bench: DeskBench) -> None:
+    (letter,) = bench.fail("analyze", REFUSED)
+    chosen = LetterFilter(tenant_id=OURS)
+    with pytest.raises(ConfigurationError, match="no stage is called polish"):
+        bench.replays.plan(chosen, ReplayOptions(from_stage="polish"), words="x")
+    later = bench.replays.plan(chosen, ReplayOptions(from_stage="crm_sync"), words="x")
+    assert (later.letters, later.left_out) == ((), {"stage_not_earlier": 1})
+    same = bench.replay(letter.dead_letter_id, from_stage="analyze")
+    assert same.remaining == 0
+    assert bench.letter().current_request_id == REQUEST, "the failed stage itself: a plain replay"
+
+
+def test_a_request_that_never_went_through_a_stage_cannot_be_re_run_from_there(bench: DeskBench) -> None:
+    letters = _letter_without_a_transcript(bench)
+    report = bench.replay(letters[0].dead_letter_id, from_stage="transcribe")
+    assert (report.reasons, report.remaining) == ({"stage_never_ran": 1}, 1)
+    assert bench.letter().state == "open"
+
+
+def _letter_without_a_transcript(bench: DeskBench) -> list[DeadLetter]:
+    bench.behaviours["download"] = lambda _context: Completed(
+        next_event=CallAnalyzed(tenant_id=OURS, request_id=REQUEST, call_id=CALL)
+    )
+    return bench.fail("crm_sync", PermanentFailure("record_refused", "no"))
