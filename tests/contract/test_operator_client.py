@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 
 import pytest
 from flask import Flask, Response
 
-from handlers.operator import OperatorService
+from handlers.operator import OperatorService, Probe
 from infra.local.standins.serving import serve_in_thread
 from shared.gateways.operator_client import OperatorClient
-from shared.gateways.push_tokens import AllowAll, PushRejected
+from shared.gateways.push_tokens import AllowAll, PushRejected, PushVerifier
+from shared.sweeper import SweepReport
 from tests.support.http_target import served
+
+
+def operator(verifier: PushVerifier, probes: Mapping[str, Probe]) -> OperatorService:
+    return OperatorService(
+        verifier=verifier,
+        probes=probes,
+        sweep=lambda: SweepReport(actions={}, failed_tenants=0),
+        reconcile=lambda _request: Response(status=200),
+    )
 
 
 def neighbours(base_url: str) -> dict[str, str]:
@@ -20,7 +31,7 @@ def neighbours(base_url: str) -> dict[str, str]:
 
 def test_the_operator_services_own_answer_is_understood() -> None:
     probes = {"database": lambda: True, "storage": lambda: False}
-    with serve_in_thread(served(OperatorService(verifier=AllowAll(), probes=probes))) as url:
+    with serve_in_thread(served(operator(AllowAll(), probes))) as url:
         assert neighbours(url) == {"database": "healthy", "storage": "unhealthy"}
         assert neighbours(f"{url}/") == {"database": "healthy", "storage": "unhealthy"}
 
@@ -30,7 +41,7 @@ def test_a_refused_question_leaves_the_neighbours_unknown() -> None:
         def check(self, authorization: str) -> None:
             raise PushRejected("push_token_missing", "no token")
 
-    with serve_in_thread(served(OperatorService(verifier=Refusing(), probes={}))) as url:
+    with serve_in_thread(served(operator(Refusing(), {}))) as url:
         assert neighbours(url) == {}
 
 

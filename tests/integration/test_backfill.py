@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 
 from infra.local.standins.callrail_store import Recording
+from schemas.calls import CallRecord
 from schemas.events import CallReceived, RecordingStored
+from schemas.webhooks import parse_webhook
 from shared.backfill import NOTHING, Tally, Window
 from shared.deliveries import parse_event
 from shared.errors import Deferred, TenantBlocked, TransientFailure
@@ -42,6 +45,17 @@ def names(count: int, prefix: str = "CAL") -> list[str]:
 
 
 # -- finding and bringing in --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KnownCall:
+    """The claim has written the call before the download runs."""
+
+    call: CallRecord
+
+    def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
+        assert (tenant_id, call_id) == (self.call.tenant_id, self.call.details.call_id)
+        return self.call
 
 
 def test_of_600_calls_over_several_pages_the_5_percent_that_never_arrived_are_brought_in(bench: Bench) -> None:
@@ -96,7 +110,8 @@ def test_the_download_stage_fetches_a_recovered_calls_audio_through_the_api(benc
         now=bench.clock,
     )
 
-    done = download.run(context, DownloadDeps(bench.callrail.recordings(secrets=bench.secrets), objects))
+    calls = KnownCall(CallRecord(tenant_id=NORTH.tenant_id, details=parse_webhook(event.payload)))
+    done = download.run(context, DownloadDeps(bench.callrail.recordings(secrets=bench.secrets), objects, calls))
 
     assert done.next_event == RecordingStored(
         tenant_id=NORTH.tenant_id, request_id=event.request_id, call_id=event.call_id
