@@ -100,7 +100,7 @@ def _asked(story: CallStory, request_id: str, *, now: datetime) -> RequestFacts 
 
 def _chain_never_began(story: CallStory, request: RequestFacts, request_id: str, *, now: datetime) -> bool:
     """Nobody asked about a certain request, all that came is finished, and none of it started the stages."""
-    if request_id or situation_of(request, story, now=now) not in FINISHED - {Situation.DISCARDED}:
+    if request_id or situation_of(request, story, now=now) not in FINISHED:
         return False
     only_unprocessed = all(one.state == "not_processed" for one in story.requests)
     return not only_unprocessed and not any(one.kind in CHAIN_KINDS for one in story.requests)

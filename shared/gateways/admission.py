@@ -11,7 +11,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 from shared.call_merge import Merged, merge
 from shared.claims import Admission, NewRun
 from shared.gateways.call_merger import stored_merge
-from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact, translated
+from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact
 from shared.gateways.queries import query
 from shared.gateways.spanner_errors import read_retry
 
@@ -80,8 +80,7 @@ def admit_to_known_call(open_database: OpenDatabase, run: NewRun, admission: Adm
         _put_call(transaction.update if known else transaction.insert, run, merged, **created)
         insert_run(transaction, run)
 
-    with translated(f"claim {run.key.stage}"):
-        transact(open_database(), work, tag="admit")
+    transact(open_database, work, what=f"claim {run.key.stage}", tag="admit")
 
 
 def _put_call(mutation: Callable[..., None], run: NewRun, merged: Merged, **created: Any) -> None:

@@ -11,7 +11,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 from shared.backfill import Part, Tally
 from shared.backfill_run import FinishedDay, KnownCalls
 from shared.errors import PipelineError, TenantBlocked
-from shared.gateways.database import TRANSACTION_TIMEOUT_S, OpenDatabase, read_rows, translated, update_rows
+from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, update_rows
 from shared.gateways.queries import query
 from shared.gateways.tenant_rows import tenant_of
 from shared.names import first_request_id
@@ -77,7 +77,7 @@ class SpannerBackfillStore:
             "recovered_calls": tally.recovered,
             "finished_at": COMMIT_TIMESTAMP,
         }
-        with translated("save progress"), self._open().batch() as batch:
+        with blind_commit(self._open, what="save progress") as batch:
             batch.insert_or_update(table="backfill_days", columns=tuple(row), values=[tuple(row.values())])
 
     def clear_finished(self, tenant_id: str, since: date, until: date) -> None:
@@ -150,8 +150,7 @@ class SpannerBackfillStore:
                 if transaction.execute_update(statement, params=params, param_types=types):
                     return
 
-        with translated("write reconciliation report"):
-            self._open().run_in_transaction(work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag="reconciliation")
+        transact(self._open, work, what="write reconciliation report", tag="reconciliation")
 
 
 def _finished_day(fields: Sequence[Any]) -> FinishedDay:

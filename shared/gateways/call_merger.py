@@ -10,7 +10,7 @@ from google.cloud.spanner_v1 import param_types
 
 from schemas.calls import CallDetails
 from shared.call_merge import Merged, Ranks, merge
-from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact, translated
+from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact
 from shared.gateways.queries import query
 from shared.gateways.spanner_errors import read_retry
 from shared.names import first_request_id
@@ -60,8 +60,7 @@ class SpannerCallMerger:
                 recording_is_news=is_news,
             )
 
-        with translated("merge call"):
-            return transact(self._open(), work, tag="merge_call")
+        return transact(self._open, work, what="merge call", tag="merge_call")
 
 
 def stored_merge(details: str, ranks: str | None) -> Merged:

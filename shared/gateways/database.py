@@ -156,15 +156,20 @@ def update_rows(
     def work(transaction: Any) -> list[int]:
         return [transaction.execute_update(sql, params=params, param_types=types) for sql, params, types in statements]
 
-    with translated(what):
-        return transact(open_database(), work, tag=tag)
+    return transact(open_database, work, what=what, tag=tag)
 
 
-def transact(database: Database, work: Callable[[Any], T], *, tag: str) -> T:
-    """Run `work` in one read-write transaction (one commit); raises the client's errors.
+def transact(open_database: OpenDatabase, work: Callable[[Any], T], *, what: str, tag: str) -> T:
+    """Run `work` in one read-write transaction (one commit).
 
-    `work` may run several times: no HTTP and no publish inside.
+    It may run several times: no HTTP and no publish inside.
     """
+    with translated(what):
+        return run_transaction(open_database(), work, tag=tag)
+
+
+def run_transaction(database: Database, work: Callable[[Any], T], *, tag: str) -> T:
+    """The same with the client's own errors."""
     try:
         with _replacing_lost_session(database):
             result: T = database.run_in_transaction(

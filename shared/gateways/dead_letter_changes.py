@@ -23,7 +23,7 @@ from shared.dead_letters import (
     letter_for,
 )
 from shared.errors import AlreadyThere
-from shared.gateways.database import TRANSACTION_TIMEOUT_S, OpenDatabase, read_rows, translated
+from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact
 from shared.gateways.queries import query
 
 Statement = tuple[str, dict[str, Any], dict[str, Any]]
@@ -48,7 +48,7 @@ class LetterChanges:
             self._transact(lambda transaction: _record(transaction, letter), what="record dead letter", tag="record")
 
     def ensure_unassigned_tenant(self) -> None:
-        with translated("create the unassigned tenant"), self._open().batch() as batch:
+        with blind_commit(self._open, what="create the unassigned tenant") as batch:
             batch.insert_or_update(
                 table="tenants",
                 columns=("tenant_id", "name", "status", "config", "created_at", "updated_at"),
@@ -141,12 +141,6 @@ class LetterChanges:
 
 
 # --- parts of transactions, also used by the replay jobs ----------------------------------------------
-
-
-def transact(open_database: OpenDatabase, work: Any, *, what: str, tag: str) -> Any:
-    """Run `work(transaction)` in one read-write transaction; it may be run several times."""
-    with translated(what):
-        return open_database().run_in_transaction(work, timeout_secs=TRANSACTION_TIMEOUT_S, transaction_tag=tag)
 
 
 def execute(transaction: Any, statement: Statement) -> int:

@@ -18,8 +18,8 @@ from shared.desk_jobs import (
     ReplayStart,
     SentItem,
 )
-from shared.gateways.database import OpenDatabase, read_rows, translated, update_rows
-from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, audit_statement, execute, transact
+from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, update_rows
+from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, audit_statement, execute
 from shared.gateways.queries import query
 
 _JOB_KEY = {"tenant_id": param_types.STRING, "job_id": param_types.STRING}
@@ -38,7 +38,7 @@ class ReplayJobs:
     def create_job(self, job: ReplayJob, items: Sequence[ReplayItem], audit: AuditEntry) -> None:
         """The items first and the job last: a job that can be found is complete."""
         for part in _parts(items, _ITEMS_A_COMMIT):
-            with translated("write replay items"), self._open().batch() as batch:
+            with blind_commit(self._open, what="write replay items") as batch:
                 batch.insert(table="replay_items", columns=_ITEM_COLUMNS, values=[_item_row(job, one) for one in part])
 
         def work(transaction: Any) -> None:

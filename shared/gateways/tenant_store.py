@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.tenant import Tenant, TenantStatus
 from shared.errors import ConfigurationError
-from shared.gateways.database import OpenDatabase, transact
+from shared.gateways.database import OpenDatabase, run_transaction
 from shared.gateways.queries import query
 from shared.gateways.tenant_rows import (
     audit,
@@ -213,7 +213,7 @@ class TenantStore:
 
         with explained(doing):
             try:
-                return transact(self._open(), work, tag=tag)
+                return run_transaction(self._open(), work, tag=tag)
             except AlreadyExists as error:
                 raise _route_taken(
                     f"{doing}: somebody took the id, a company or the webhook token meanwhile"

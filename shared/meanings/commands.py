@@ -18,6 +18,7 @@ COMMANDS = Chapter(
         "unknown_service": Meaning("no service has this name", "see infra/pipeline.json"),
         "bad_local_endpoint": Meaning("a stand-in's address is not on this machine", "it must be loopback"),
         "bad_crash_point": Meaning("a crash point that does not exist", "use one of those listed"),
+        "unknown_part": Meaning("there is no such part to measure", _SEE_HELP),
         "bad_duration": Meaning("a duration that cannot be read", "write 90s, 2m or 1h"),
         "one_mode": Meaning("two options that exclude each other", _SEE_HELP),
         "one_source": Meaning("two options that exclude each other", _SEE_HELP),

@@ -27,7 +27,6 @@ from infra.local.standins.speech import RunningSpeech, serve_speech
 from infra.local.standins.vertex import serve_vertex
 from shared.errors import AlreadyThere, PipelineError, StoreConflict
 from shared.gateways import database as bounds
-from shared.gateways import salesforce as salesforce_gateway
 from shared.gateways import speech as speech_gateway
 from shared.gateways.database import blind_commit
 from shared.gateways.gemini import GeminiModel
@@ -41,8 +40,7 @@ from tests.support import error_rows
 from tests.support.crm_calls import crm_call
 from tests.support.error_rows import Row, Table
 from tests.support.hubspot_portal import HubSpotHarness
-from tests.support.recordings import CallRail, running_callrail, tenant, WEBHOOK_LINK
-from tests.support.salesforce_org import SalesforceOrgs, salesforce_orgs
+from tests.support.recordings import WEBHOOK_LINK, CallRail, running_callrail, tenant
 
 PAGE = PROJECT_ROOT / "docs" / "api" / "error-tables.md"
 PATIENCE_S = 0.4
@@ -64,7 +62,7 @@ def assert_becomes(row: Row, work: Callable[[], object]) -> None:
         assert isinstance(caught.value, AlreadyThere)
         return
     assert isinstance(caught.value, PipelineError)
-    assert type(caught.value) is row.ours or (type(caught.value).__bases__ == (row.ours,))
+    assert isinstance(caught.value, row.ours)
     assert caught.value.code == row.code
 
 
@@ -90,23 +88,7 @@ def hubspot(_hubspot: HubSpotHarness) -> Iterator[HubSpotHarness]:
 @rows_of(error_rows.HUBSPOT)
 def test_hubspot(hubspot: HubSpotHarness, row: Row) -> None:
     hubspot.plan.add(fault(row, "calls.upsert"))
-    assert_becomes(row, lambda: hubspot.bare_gateway(budget_s=PATIENCE_S).sync_call(crm_call()))
-
-
-@pytest.fixture(scope="module")
-def _orgs() -> Iterator[SalesforceOrgs]:
-    with salesforce_orgs() as orgs:
-        yield orgs
-
-
-@rows_of(error_rows.SALESFORCE)
-def test_salesforce(_orgs: SalesforceOrgs, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(salesforce_gateway, "BUDGET_S", PATIENCE_S, raising=False)
-    _orgs.refuse("task.upsert", row.fault["error_code"], "words of a caller", times=50)
-    try:
-        assert_becomes(row, lambda: _orgs.gateway().sync_call(crm_call()))
-    finally:
-        _orgs.clear_faults()
+    assert_becomes(row, lambda: hubspot.bare_gateway(budget_s=1.5).sync_call(crm_call()))
 
 
 # -- Google's, over gRPC -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ import pytest
 from google.cloud import spanner
 
 from infra.local.emulators import Emulators, spanner_spec
+from infra.local.plan import PROJECT_ROOT
 from infra.local.spanner import create_database, create_instance
 from shared.claims import ClaimLost
 from shared.errors import AlreadyThere, TransientFailure
@@ -133,6 +135,17 @@ def test_lost_sessions_are_replaced(patient: Reach) -> None:
     assert patient.runs.read(run.key) == run
     assert patient.claimed()
     patient.runs.save_checkpoint(run.key, run.claim_token, {"a": 1})
+
+
+def test_every_commit_goes_through_the_module_that_bounds_and_mends_it() -> None:
+    """The client's own ways leave a thread unable to open transactions, or wait for an hour."""
+    elsewhere = [
+        path.name
+        for folder in ("shared", "handlers", "stages")
+        for path in (PROJECT_ROOT / folder).rglob("*.py")
+        if re.search(r"\.run_in_transaction\(|\)?\.batch\(", path.read_text(encoding="utf-8"))
+    ]
+    assert sorted(elsewhere) == ["database.py", "migration_journal.py"], "migrations run on a person's machine"
 
 
 # -- the runner over a breaking connection --------------------------------------------------------------------

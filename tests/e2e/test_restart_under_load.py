@@ -19,11 +19,16 @@ FAR_BELOW_A_LEASE_S = 60.0
 RESTARTED = ("download", "crm_sync", "download", "crm_sync")
 
 
+def restart_one_after_the_other(stack: LocalStack) -> None:
+    for name in RESTARTED:
+        stack.restart(name)
+
+
 def test_no_call_waits_for_a_lease_because_workers_are_replaced(local_stack: LocalStack) -> None:
     """The shortest lease of the two is 180 s."""
     assert all(load_pipeline().services[name].ack_deadline_s > 2 * FAR_BELOW_A_LEASE_S for name in RESTARTED)
     local_stack.tell("hubspot", "faults", [{"kind": "stall", "delay_s": 0.5, "times": 200}])  # work is always in hand
-    replacing = threading.Thread(target=lambda: [local_stack.restart(name) for name in RESTARTED])
+    replacing = threading.Thread(target=restart_one_after_the_other, args=(local_stack,))
     replacing.start()
     try:
         key = local_stack.env["DEMO_WEBHOOK_SECRET"]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
-from schemas.events import CallTranscribed
 from shared.dead_letters import UNASSIGNED_TENANT, LetterFilter
 from shared.desk_jobs import ReplayOptions
 from shared.desk_replay_run import Progress
@@ -63,13 +62,6 @@ def test_growing_steps_wait_for_the_outcome_of_each(bench: DeskBench) -> None:
     assert max(step for step, _, _ in seen) == 5
     before = {1: 0, 2: 1, 3: 3, 4: 8, 5: 13}
     assert all(arrived >= before[step] for step, arrived, _ in seen if step)
-    assert {step: max(pending for at, _, pending in seen if at == step) for step in range(1, 6)} == {
-        1: 15,
-        2: 14,
-        3: 12,
-        4: 7,
-        5: 2,
-    } or max(arrived for _, arrived, _ in seen) == 15
 
 
 def test_steps_stop_by_themselves_when_too_many_fail_again(bench: DeskBench) -> None:
@@ -139,27 +131,23 @@ def test_failures_count_also_while_nobody_records_them(bench: DeskBench) -> None
 # -- rate ----------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_letters_at_a_capped_rate(bench: DeskBench, record_property: object) -> None:
+@pytest.mark.timeout(400)
+def test_a_thousand_letters_at_a_capped_rate(bench: DeskBench) -> None:
     """Each exactly once, never faster than the cap, whatever the machine could do."""
-    given_up(bench, 1000)
-    job_id = bench.job(rate=50.0)
-    moments: list[float] = []
-    publish = bench.queue.publish
+    bench.seed(1000)
+    bench.behaviours["analyze"] = lambda _context: Completed(next_event=None, request_state="done")
+    bench.queue.moment = lambda: bench.seconds
+    report = bench.run(bench.job(rate=50.0))
 
-    def timed(topic: str, data: bytes, attributes: dict[str, str]) -> str:
-        if topic == "call-transcribed":
-            moments.append(bench.seconds)
-        return publish(topic, data, attributes)
-
-    bench.queue.publish = timed  # type: ignore[method-assign,assignment] # notes the replay's own time
-    begun = time.monotonic()
-    report = bench.run(job_id)
-    assert (report.counts, report.remaining) == ({"arrived": 1000}, 0)
-    assert len(set(sent_requests(bench))) == len(moments) == 1000
+    assert (report.state, report.counts, report.remaining) == ("finished", {"arrived": 1000}, 0)
+    assert len(set(sent_requests(bench))) == len(sent_requests(bench)) == len(bench.ran) == 1000
+    moments = bench.queue.moments
     assert moments[-1] - moments[0] == pytest.approx(999 / 50, rel=0.01)
-    assert min(b - a for a, b in zip(moments, moments[1:], strict=False)) >= 1 / 50 - 1e-6
-    assert {one.state for one in bench.desk.list_letters(OURS, limit=2000)} == {"closed"}
-    assert time.monotonic() - begun < 120
+    assert min(later - earlier for earlier, later in pairwise(moments)) >= 1 / 50 - 1e-6
+    assert bench.database.rows("SELECT state, replays, COUNT(*) FROM dead_letters GROUP BY 1, 2") == [
+        ["closed", 1, 1000]
+    ]
+    assert bench.database.value("SELECT COUNT(*) FROM usage_ledger") == 1000
 
 
 # -- stop and resume -----------------------------------------------------------------------------------
@@ -212,17 +200,9 @@ def test_a_job_whose_process_died_can_be_resumed_once_its_lock_is_over(bench: De
     given_up(bench, 4)
     job_id = bench.job()
 
-    def die(seconds: float) -> bool:
-        bench.pause(seconds)
-        if len(sent_requests(bench)) >= 2:
-            raise MemoryError("killed")
-        return False
-
-    store = bench.store
-    job = bench.replays.job(job_id)
-    assert store.take_job(job, lock_token="a-dead-process", lease_s=60)
+    assert bench.store.take_job(bench.replays.job(job_id), lock_token="a-dead-process", lease_s=60)
     with pytest.raises(ConfigurationError, match="running somewhere else"):
-        bench.run(job_id, pause=die)
+        bench.run(job_id)
     bench.database.database.run_in_transaction(
         lambda transaction: transaction.execute_update(
             "UPDATE replay_jobs SET lock_until = TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 SECOND) WHERE true"
@@ -255,7 +235,12 @@ def test_a_job_is_stopped_from_another_place(bench: DeskBench) -> None:
 def test_outcomes_that_come_after_the_job_ended_are_seen_later(bench: DeskBench) -> None:
     given_up(bench, 2)
     job_id = bench.job(wait_s=0.0)
-    report = bench.run(job_id, pause=lambda _seconds: bool(bench.__setattr__("seconds", bench.seconds + 1)))
+
+    def nobody_works(seconds: float) -> bool:
+        bench.seconds += seconds
+        return False
+
+    report = bench.run(job_id, pause=nobody_works)
     assert (report.counts, report.remaining) == ({"sent": 2}, 0), "not waited for: sent is as good as gone"
     bench.work()
     (listed,) = bench.replays.jobs(limit=5)
@@ -312,6 +297,3 @@ def test_a_plan_counts_and_prices_and_changes_nothing(bench: DeskBench) -> None:
     assert from_start.cost.usd == pytest.approx(4 * (0.003 + 0.032))
     assert bench.database.rows("SELECT * FROM dead_letters") == before
     assert bench.database.rows("SELECT * FROM replay_jobs") == []
-    assert bench.queue.sent == [] or {type(event) for event in bench.queue.events("call-transcribed")} <= {
-        CallTranscribed
-    }

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject
+
 from schemas.events import CallAnalyzed, CallReceived, CallSynced, CallTranscribed, Event, RecordingStored
 from schemas.tenant import Tenant
 from shared.claims import Admission
-from shared.dead_letters import LETTER_STATES, DeadLetter, LetterFilter
+from shared.dead_letters import LETTER_STATES, DeadLetter, LetterFilter, letter_id
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.deliveries import Delivery, parse_event
 from shared.desk import Desk
@@ -57,6 +59,17 @@ _USAGE = {
     "analyze": Usage(input_tokens=2000, output_tokens=400, model="gemini-3.8-flash"),
 }
 _STAGE_OF_TOPIC = {event.topic: stage for stage, event in _ACCEPTS.items()}
+
+
+_REQUEST_COLUMNS = "tenant_id request_id call_id kind origin state stage received_at created_at updated_at"
+_RUN_COLUMNS = (
+    "tenant_id request_id stage call_id state attempt claim_token worker lease_until event error_code"
+    " created_at updated_at"
+)
+_LETTER_COLUMNS = (
+    "tenant_id dead_letter_id request_id current_request_id call_id stage state reason detail fix"
+    " attempts occurrences replays topic event attributes created_at updated_at"
+)
 
 
 def received(number: int = 0, *, tenant_id: str = OURS, **changes: Any) -> CallReceived:
@@ -105,6 +118,9 @@ class Queue:
     waiting: deque[Sent] = field(default_factory=deque)
     sent: list[Sent] = field(default_factory=list)
     failing: int = 0
+    moment: Callable[[], float] = lambda: 0.0
+    moments: list[float] = field(default_factory=list)
+    """What `moment` said at each publish."""
     _numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
 
     def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> str:
@@ -116,6 +132,7 @@ class Queue:
         message = Sent(topic, delivery)
         self.waiting.append(message)
         self.sent.append(message)
+        self.moments.append(self.moment())
         return message_id
 
     def events(self, topic: str) -> list[Event]:
@@ -213,6 +230,34 @@ class DeskBench:
         self.queue.sent.clear()
         self.ran.clear()
         return self.desk.list_letters((events or (received(),))[0].tenant_id, limit=max(1, len(events)))
+
+    def seed(self, count: int) -> None:
+        """So many calls that the analysis gave up, as rows: thousands of them would take minutes to fail for real."""
+        requests, runs, letters = [], [], []
+        for number in range(1, count + 1):
+            event = received(number)
+            stored = CallTranscribed(tenant_id=OURS, request_id=event.request_id, call_id=event.call_id)
+            key, now = (OURS, event.request_id), (COMMIT_TIMESTAMP, COMMIT_TIMESTAMP)
+            text = stored.model_dump_json()
+            requests.append((*key, event.call_id, "post_call", "webhook", "failed", "analyze", event.received_at, *now))
+            runs.append(
+                (*key, "analyze", event.call_id, "failed", 3, "t", "w", event.received_at, text, "model_refused", *now)
+            )
+            letters.append(
+                (
+                    OURS,
+                    letter_id(f"{event.request_id}\x1fanalyze"),
+                    *(event.request_id, event.request_id, event.call_id, "analyze", "open", "model_refused", "no", ""),
+                    *(3, 1, 0, stored.topic, text, JsonObject(stored.attributes()), *now),
+                )
+            )
+        for table, columns, rows in (
+            ("processing_requests", _REQUEST_COLUMNS, requests),
+            ("stage_runs", _RUN_COLUMNS, runs),
+            ("dead_letters", _LETTER_COLUMNS, letters),
+        ):
+            with self.database.database.batch() as batch:
+                batch.insert(table, columns.split(), rows)
 
     # -- replays ---------------------------------------------------------------------------------------
 

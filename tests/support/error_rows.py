@@ -54,6 +54,10 @@ def grpc(name: str, ours: Kind, code: str, note: str = "") -> Row:
     return Row(f"{name} {note}".strip(), ours, code, {"kind": "status", "grpc_code": name})
 
 
+def _ended_with(reason: str) -> dict[str, Any]:
+    return {"kind": "rubbish", "body": {"finish_reason": reason, "text": '{"summary": "half'}}
+
+
 DROPPED = {"kind": "drop"}
 
 HUBSPOT = Table(
@@ -70,7 +74,11 @@ HUBSPOT = Table(
             body={"category": "VALIDATION_ERROR", "errors": [{"code": "PROPERTY_DOESNT_EXIST"}]},
         ),
         http(
-            400, PermanentFailure, "hubspot_conflict", "`CONFLICTING_UNIQUE_VALUE`", body={"x": "CONFLICTING_UNIQUE_VALUE"}
+            400,
+            PermanentFailure,
+            "hubspot_conflict",
+            "`CONFLICTING_UNIQUE_VALUE`",
+            body={"x": "CONFLICTING_UNIQUE_VALUE"},
         ),
         http(401, TenantBlocked, "hubspot_401", body={"category": "INVALID_AUTHENTICATION"}),
         http(403, TenantBlocked, "hubspot_403", body={"category": "MISSING_SCOPES"}),
@@ -103,9 +111,10 @@ SALESFORCE = Table(
     "salesforce",
     "Salesforce",
     "By `errorCode`, because the HTTP status misleads; inside a composite answer as well. "
-    "`INVALID_SESSION_ID` comes to this only after one new login.",
+    "`INVALID_SESSION_ID` comes to this only after one new login. "
+    "Played by `tests/contract/test_salesforce_gateway.py`.",
     tuple(
-        Row(f"`{code}`", meaning.error, f"salesforce_{code.lower()}", {"error_code": code})
+        Row(f"`{code}`", meaning.error, f"salesforce_{code.lower()}")
         for code, meaning in ERROR_TABLE.items()
         if code != "MULTIPLE_CHOICES"
     ),
@@ -137,8 +146,8 @@ SPEECH = Table(
 SPEECH_POLL = Table(
     "speech_poll",
     "Speech-to-Text: a look at an operation",
-    "An error inside a finished operation, or of its one file, is no error of the request: `stages/transcribe/logic.py` "
-    "judges it.",
+    "An error inside a finished operation, or of its one file, is no error of the request: "
+    "`stages/transcribe/logic.py` judges it.",
     (
         grpc("UNAVAILABLE", TransientFailure, "speech_unavailable"),
         grpc("DEADLINE_EXCEEDED", TransientFailure, "speech_timeout"),
@@ -167,6 +176,16 @@ GEMINI = Table(
         grpc("PERMISSION_DENIED", PermanentFailure, "vertex_forbidden"),
         grpc("INVALID_ARGUMENT", PermanentFailure, "model_request_invalid"),
         grpc("FAILED_PRECONDITION", PermanentFailure, "vertex_failed_precondition"),
+        *(
+            Row(f"a reply that ends with `{reason}`", PermanentFailure, "model_refused", _ended_with(reason))
+            for reason in ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "OTHER")
+        ),
+        Row(
+            "a prompt that was blocked",
+            PermanentFailure,
+            "prompt_blocked",
+            {"kind": "rubbish", "body": {"block_reason": "PROHIBITED_CONTENT"}},
+        ),
     ),
 )
 
@@ -228,7 +247,6 @@ STORAGE_READ = Table(
     "404 and 412 when an object is opened mean that it is not there, or not any more.",
     (
         http(400, PermanentFailure, "storage_rejected"),
-        http(401, TransientFailure, "storage_refused"),
         http(403, TransientFailure, "storage_refused"),
         http(404, NotReady, "object_missing"),
         http(408, TransientFailure, "storage_unavailable"),
@@ -245,8 +263,10 @@ STORAGE_WRITE = Table(
     "Cloud Storage: writing",
     "A missing bucket or grant is ours to mend and mends itself while it spreads, so the message survives it. "
     "412 means that the object is there already, which is a success.",
-    tuple(row for row in STORAGE_READ.rows if row.ours is not NotReady)
-    + (http(404, TransientFailure, "storage_refused", "(no bucket)"),),
+    (
+        http(404, TransientFailure, "storage_refused", "(no bucket)"),
+        *(row for row in STORAGE_READ.rows if row.ours is not NotReady),
+    ),
 )
 
 SPANNER = Table(
@@ -320,9 +340,9 @@ What each neighbour can answer, and which of our errors (`shared/errors.py`) a g
 with the real gateway by `tests/contract/test_error_tables.py`, from which this page is generated
 (`python -m tests.support.error_rows > docs/api/error-tables.md`).
 
-What follows from an error is the runner's affair ([architecture](../architecture.md)): `TransientFailure` and `NotReady`
-come again, `Deferred` sleeps until its time, `TenantBlocked` sleeps until a person of the tenant has mended it,
-`PermanentFailure` and `InvalidEvent` are dead letters. Short retries inside a gateway come before all of that.
+What follows from an error is the runner's affair ([architecture](../architecture.md)): `TransientFailure` and
+`NotReady` come again, `Deferred` sleeps until its time, `TenantBlocked` sleeps until a person of the tenant has mended
+it, `PermanentFailure` and `InvalidEvent` are dead letters. Short retries inside a gateway come before all of that.
 """
 
 

@@ -17,12 +17,14 @@ from schemas.calls import CallDetails
 from shared.call_merge import Merged
 from shared.circuits import Circuit
 from shared.claims import Admission, NewRun, RunKey, Sleep, StageRun
+from shared.dead_letters import NewDeadLetter
 from shared.errors import AlreadyThere
 from shared.gateways import database as bounds
 from shared.gateways.call_merger import SpannerCallMerger
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.database import OpenDatabase, database_opener
+from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.gateways.run_store import SpannerRunStore
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.gateways.tenants import SpannerTenantDirectory
@@ -107,6 +109,23 @@ def reached_impatiently(direct: PipelineDatabase, emulator: str) -> Iterator[Rea
 
 # -- every method of every store ---------------------------------------------------------------------------
 
+LETTER = NewDeadLetter(
+    tenant_id=TENANT,
+    dead_letter_id="d-1",
+    request_id="",
+    call_id=CALL,
+    stage="download",
+    reason="not_audio",
+    detail="a page",
+    fix="",
+    attempts=1,
+    topic="call-received",
+    event="{}",
+    attributes={},
+    message_id="m-1",
+    published_at=None,
+    source="runner",
+)
 CIRCUIT = Circuit(TENANT, "hubspot", "blocked", 3, NOON)
 OVERDUE = OverdueRun("r-00000001", "download", "retrying", "{}", None, NOON)
 STUCK = StuckRequest("r-00000001", "download", "{}", NOON)
@@ -168,6 +187,12 @@ METHODS: dict[str, Method] = {
         lambda reach, _: SpannerCircuits(reach.open).claim_probe(CIRCUIT, next_probe_at=NOON),
     ),
     "circuits.close": (TRANSACTION_S, lambda reach, _: SpannerCircuits(reach.open).close(TENANT, "hubspot", now=NOON)),
+    "letters.record": (TRANSACTION_S, lambda reach, _: SpannerDeadLetters(reach.open).record(LETTER)),
+    "letters.ensure_unassigned_tenant": (
+        COMMIT_S,
+        lambda reach, _: SpannerDeadLetters(reach.open).ensure_unassigned_tenant(),
+    ),
+    "letters.read": (READ_S, lambda reach, _: SpannerDeadLetters(reach.open).read(TENANT, "d-1")),
     "tenants.by_id": (
         READ_S,
         lambda reach, _: SpannerTenantDirectory(reach.open, ttl_s=1, negative_ttl_s=1).by_id(TENANT),

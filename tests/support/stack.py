@@ -29,8 +29,6 @@ _IMPATIENT = {
     "PIPELINE_SECRET_CACHE_TTL_S": "0.2",
     "PIPELINE_CIRCUIT_PROBE_S": "1",
 }
-_BACKOFF_SCALE = 0.01
-"""Pub/Sub's first retry after 0.1 s where production waits 10 s."""
 _LOOK_EVERY_S = 0.05
 _TIMEOUT_S = 10.0
 _FINAL_STATES = frozenset({"done", "failed", "blocked", "not_processed"})
@@ -140,7 +138,6 @@ def with_env(stack: Stack) -> LocalStack:
 def _session_stack(_emulator_programs: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
     options = StackOptions(
         state_dir=tmp_path_factory.mktemp("local-stack"),
-        backoff_scale=_BACKOFF_SCALE,
         environ={**os.environ, **_IMPATIENT},
     )
     with Stack(options, prepare=prepare) as stack:

@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 import typer
 
-from handlers.cli import calls
 from handlers.cli.main import app
-from handlers.cli.why import why
 from shared.meanings.registry import CHAPTERS
 from shared.meanings.table import BEGIN, RUNBOOK, with_tables
 from shared.pipeline import PIPELINE_FILE, load_pipeline
@@ -113,13 +111,8 @@ _QUOTED = re.compile(r"`(pipeline [^`\n]+)`")
 
 
 def program() -> Any:
-    """The `pipeline` command as click sees it, with what its owner still has to register."""
-    group: Any = typer.main.get_command(app)
-    alone = typer.Typer()
-    alone.command()(why)
-    group.commands.setdefault("why", typer.main.get_command(alone))
-    group.commands.setdefault("calls", typer.main.get_command(calls.app))
-    return group
+    """The `pipeline` command as click sees it."""
+    return typer.main.get_command(app)
 
 
 def commands_of(text: str) -> list[str]:

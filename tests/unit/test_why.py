@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -269,6 +270,23 @@ def test_a_dead_letter_whose_stage_is_done_is_to_be_discarded() -> None:
     notes = explain(arrived, now=NOW, pace=PACE).notes
 
     assert notes == ("dead letter d-1 is open although download is done: discard it",)
+
+
+def test_a_call_of_a_suspended_tenant_says_so_wherever_it_is() -> None:
+    waiting = replace(story(run(state="waiting")), tenant_status="suspended")
+
+    notes = explain(waiting, now=NOW, pace=PACE).notes
+
+    assert notes == ("the tenant is suspended: the next attempt will not be made before it is resumed",)
+
+
+def test_a_letter_without_a_claim_does_not_hide_what_is_known_of_the_call() -> None:
+    merged = story(run(state="done"), letters=(letter(request_id="r-other"),), kind="pre_call", state="done")
+
+    answer = explain(merged, now=NOW, pace=PACE)
+
+    assert answer.situation is Situation.AWAITING_POST_CALL
+    assert any("request r-1 (pre_call): merged" in note for note in answer.notes)
 
 
 def test_finished_situations_are_those_in_which_nothing_more_happens() -> None:
