@@ -23,9 +23,9 @@ from schemas.webhooks import (
     CALL_KINDS,
     EVENT_KINDS,
     WebhookShapeError,
+    check_webhook,
     company_ids,
     kind_of,
-    parse_webhook,
     subject_id,
 )
 from shared.errors import PipelineError, TenantBlocked, TransientFailure
@@ -152,13 +152,11 @@ class Receiver:
         event = self._event(payload, tenant, kind="unknown" if problem else kind, digest=digest)
         attributes = {**event.attributes(), "kind": event.kind, "traceparent": traceparent}
         self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
-        with structlog.contextvars.bound_contextvars(
-            tenant_id=event.tenant_id, call_id=event.call_id, request_id=event.request_id
-        ):
-            if problem:
-                log.warning("webhook_parked", problem=problem)
-                return _error(422, "wrong_shape", f"{problem}; the body was kept, unprocessed", event.request_id)
-            log.info("webhook_accepted", kind=event.kind)
+        ids = {"tenant_id": event.tenant_id, "call_id": event.call_id, "request_id": event.request_id}
+        if problem:
+            log.warning("webhook_parked", problem=problem, **ids)
+            return _error(422, "wrong_shape", f"{problem}; the body was kept, unprocessed", event.request_id)
+        log.info("webhook_accepted", kind=event.kind, **ids)
         return Reply(
             202,
             {"status": "accepted", "kind": event.kind, "call_id": event.call_id, "request_id": event.request_id},
@@ -187,7 +185,7 @@ def _shape_problem(payload: Mapping[str, Any], kind: WebhookKind) -> str:
     if kind not in CALL_KINDS:
         return "" if kind != "unknown" or _has_id(payload) else "no id and no known kind"
     try:
-        parse_webhook(payload)
+        check_webhook(payload)
     except WebhookShapeError as error:
         return str(error)
     return ""

@@ -58,8 +58,11 @@ class Settings(BaseSettings):
     analysis_model: str = "gemini-3.5-flash-lite"
 
     publish_timeout_s: float = Field(default=8.0, gt=0, le=60)
-    publish_window_ms: float = Field(default=2.0, ge=0, le=1000)
-    """How long the publisher gathers messages for one request; a sender that waits sees it as latency."""
+    publish_window_ms: float = Field(default=5.0, ge=0, le=1000)
+    """How long a publish request waits for more messages while many senders are at work; a lone sender never waits.
+
+    5 ms: below, the busy receiver makes more requests than it gains time; above, nothing is gained
+    (docs/operations/bench.md)."""
     tenant_cache_ttl_s: float = Field(default=60.0, gt=0)
     secret_cache_ttl_s: float = Field(default=300.0, gt=0)
     recording_max_bytes: int = Field(default=500_000_000, gt=0)

@@ -33,9 +33,7 @@ def create_app() -> Flask:
     timeout_s = settings.publish_timeout_s
     publisher = PublisherClient(
         batch_settings=BatchSettings(max_messages=1000, max_bytes=1_000_000, max_latency=WINDOW_S),
-        publisher_options=PublisherOptions(
-            retry=Retry(initial=0.1, maximum=1.0, timeout=timeout_s), timeout=timeout_s
-        ),
+        publisher_options=PublisherOptions(retry=Retry(initial=0.1, maximum=1.0, timeout=timeout_s), timeout=timeout_s),
     )
 
     @app.post("/v1/callrail/webhook")
