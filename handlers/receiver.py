@@ -24,9 +24,9 @@ from schemas.webhooks import (
     CALL_KINDS,
     EVENT_KINDS,
     WebhookShapeError,
+    check_webhook,
     company_ids,
     kind_of,
-    parse_webhook,
     subject_id,
 )
 from shared.crash_points import crash_point
@@ -163,13 +163,11 @@ class Receiver:
         crash_point("receiver_before_keep")
         is_published = self._keep(event, attributes)
         crash_point("receiver_before_answer")
-        with structlog.contextvars.bound_contextvars(
-            tenant_id=event.tenant_id, call_id=event.call_id, request_id=event.request_id
-        ):
-            if problem:
-                log.warning("webhook_parked", problem=problem)
-                return _error(422, "wrong_shape", f"{problem}; the body was kept, unprocessed", event.request_id)
-            log.info("webhook_accepted", kind=event.kind, published=is_published)
+        ids = {"tenant_id": event.tenant_id, "call_id": event.call_id, "request_id": event.request_id}
+        if problem:
+            log.warning("webhook_parked", problem=problem, **ids)
+            return _error(422, "wrong_shape", f"{problem}; the body was kept, unprocessed", event.request_id)
+        log.info("webhook_accepted", kind=event.kind, published=is_published, **ids)
         return Reply(
             202,
             {"status": "accepted", "kind": event.kind, "call_id": event.call_id, "request_id": event.request_id},
@@ -221,7 +219,7 @@ def _shape_problem(payload: Mapping[str, Any], kind: WebhookKind) -> str:
     if kind not in CALL_KINDS:
         return "" if kind != "unknown" or _has_id(payload) else "no id and no known kind"
     try:
-        parse_webhook(payload)
+        check_webhook(payload)
     except WebhookShapeError as error:
         return str(error)
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import secrets
 from collections.abc import Callable
@@ -57,7 +58,8 @@ class WebhookService:
     def _post(self, request: Request, token: str | None, event: str | None) -> Response:
         if request.headers.get("Content-Encoding", "identity") != "identity":
             return _problem(415, "unsupported_encoding", "send the body without Content-Encoding")
-        if request.mimetype not in CONTENT_TYPES:
+        content_type = request.mimetype
+        if content_type not in CONTENT_TYPES:
             return _problem(415, "unsupported_content_type", f"send one of: {', '.join(sorted(CONTENT_TYPES))}")
         # One byte more than allowed: at its limit werkzeug ends a chunked body without a word.
         request.max_content_length = MAX_BODY_BYTES + 1
@@ -71,15 +73,19 @@ class WebhookService:
         if len(body) > MAX_BODY_BYTES:
             return _too_large()
         post = Post(
-            content_type=request.mimetype,
+            content_type=content_type,
             body=body,
             headers=request.headers,  # type: ignore[arg-type] # werkzeug's Headers is a Mapping in all but name
             token=token,
             event_name=event,
         )
         traceparent = _traceparent(request)
-        with structlog.contextvars.bound_contextvars(traceparent=traceparent):
+        # What `bound_contextvars` does, at half its price.
+        bound = structlog.contextvars.bind_contextvars(traceparent=traceparent)
+        try:
             return _answer(self.receiver.receive(post, traceparent=traceparent))
+        finally:
+            structlog.contextvars.reset_contextvars(**bound)
 
 
 def _only(method: str, request: Request, view: Callable[[], Response]) -> Response:
@@ -97,7 +103,10 @@ def _too_large() -> Response:
 def _traceparent(request: Request) -> str:
     """The caller's trace, or a new one: a call's whole way is one trace from here on."""
     given = request.headers.get("traceparent", "")
-    return given if _TRACEPARENT.match(given) else f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    if _TRACEPARENT.match(given):
+        return given
+    # A trace id must be unlike others, not secret; the system's randomness would cost two calls that drop the GIL.
+    return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
 
 
 def _problem(status: int, code: str, message: str) -> Response:

@@ -84,35 +84,49 @@ def details_of(event: CallReceived) -> CallDetails:
 
 def parse_webhook(payload: Payload) -> CallDetails:
     """The call in our own words. Raises `WebhookShapeError` when it has no id or a value cannot be read."""
+    return _details(
+        **_checked_values(payload),
+        company_id=_first(payload, _COMPANY_NAMES),
+        direction=_direction(payload),
+        answered=_flag(payload, "answered"),
+        voicemail=_flag(payload, "voicemail") or False,
+        call_type=_text(payload, "call_type").replace("abandonded", "abandoned"),
+        caller_number=to_e164(_first(payload, ("customer_phone_number", "customer_number", "callernum", "caller_id"))),
+        caller_name=_first(payload, ("customer_name", "callername", "caller_name")),
+        tracking_number=to_e164(_first(payload, ("tracking_phone_number", "trackingnum"))),
+        business_number=to_e164(_first(payload, ("business_phone_number", "destinationnum"))),
+        agent_email=_text(payload, "agent_email"),
+        city=_first(payload, ("customer_city", "callercity")),
+        state=_first(payload, ("customer_state", "callerstate")),
+        country=_first(payload, ("customer_country", "callercountry")),
+        first_call=_flag(payload, "first_call"),
+        recording_url=_first(payload, ("recording", "recording_url", "recording_redirect")),
+        marketing=_marketing(payload),
+        marks=_marks(payload),
+    )
+
+
+def check_webhook(payload: Payload) -> None:
+    """Raise what `parse_webhook` would raise, at a quarter of its price: the receiver needs no more than that."""
+    _details(**_checked_values(payload))
+
+
+def _checked_values(payload: Payload) -> dict[str, Any]:
+    """Those values of a call that can be wrong; every other one is a text or a flag, readable or not known."""
     call_id = _first(payload, _ID_NAMES)
     if not call_id:
         raise WebhookShapeError("no call id: expected one of " + ", ".join(_ID_NAMES))
+    return {
+        "call_id": call_id,
+        "started_at": _started_at(payload),
+        "duration_s": _whole_seconds(payload, "duration"),
+        "recording_duration_s": _whole_seconds(payload, "recording_duration"),
+    }
+
+
+def _details(**values: Any) -> CallDetails:
     try:
-        return CallDetails(
-            call_id=call_id,
-            company_id=_first(payload, _COMPANY_NAMES),
-            direction=_direction(payload),
-            answered=_flag(payload, "answered"),
-            voicemail=_flag(payload, "voicemail") or False,
-            call_type=_text(payload, "call_type").replace("abandonded", "abandoned"),
-            started_at=_started_at(payload),
-            duration_s=_whole_seconds(payload, "duration"),
-            caller_number=to_e164(
-                _first(payload, ("customer_phone_number", "customer_number", "callernum", "caller_id"))
-            ),
-            caller_name=_first(payload, ("customer_name", "callername", "caller_name")),
-            tracking_number=to_e164(_first(payload, ("tracking_phone_number", "trackingnum"))),
-            business_number=to_e164(_first(payload, ("business_phone_number", "destinationnum"))),
-            agent_email=_text(payload, "agent_email"),
-            city=_first(payload, ("customer_city", "callercity")),
-            state=_first(payload, ("customer_state", "callerstate")),
-            country=_first(payload, ("customer_country", "callercountry")),
-            first_call=_flag(payload, "first_call"),
-            recording_url=_first(payload, ("recording", "recording_url", "recording_redirect")),
-            recording_duration_s=_whole_seconds(payload, "recording_duration"),
-            marketing=_marketing(payload),
-            marks=_marks(payload),
-        )
+        return CallDetails(**values)
     except ValidationError as error:
         fields = ", ".join(sorted({str(item["loc"][0]) if item["loc"] else "body" for item in error.errors()}))
         raise WebhookShapeError(f"unreadable value in {fields}") from error

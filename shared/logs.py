@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
+import os
 import re
 import sys
 from typing import Any
@@ -11,6 +14,7 @@ import structlog
 
 _NOISY = ("urllib3", "httpx", "httpcore", "google", "werkzeug", "grpc", "opentelemetry")
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})$")
+_ENCODER = json.JSONEncoder(default=repr)
 
 
 def configure_logging(*, service: str, project_id: str, level: str) -> None:
@@ -25,15 +29,12 @@ def configure_logging(*, service: str, project_id: str, level: str) -> None:
         # Not dict_tracebacks: its default writes every frame's local variables into the log.
         structlog.processors.format_exc_info,
     ]
-    rendering: list[structlog.typing.Processor] = [
-        structlog.processors.EventRenamer("message"),
-        structlog.processors.JSONRenderer(),
-    ]
+    rendering: list[structlog.typing.Processor] = [structlog.processors.EventRenamer("message"), _as_json]
     structlog.configure(
         processors=[*shared_steps, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        # Straight to the stream: by way of the standard library a line costs twice as much (docs/operations/bench.md).
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        # Not by way of the standard library, where a line costs twice as much.
+        logger_factory=lambda *_: _StandardOutput(),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -46,6 +47,26 @@ def configure_logging(*, service: str, project_id: str, level: str) -> None:
     logging.root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _StandardOutput:
+    """Writes each line with one system call and no lock of ours.
+
+    A lock around a write is taken by threads that hold the interpreter's lock and wait for the one that waits for it:
+    with 80 threads, that convoy halved the receiver's throughput (docs/operations/bench.md).
+    """
+
+    def msg(self, line: str) -> None:
+        rest = f"{line}\n".encode()
+        with contextlib.suppress(OSError):  # nobody reads any more: no reason to fail a request
+            while rest:
+                rest = rest[os.write(1, rest) :]
+
+    debug = info = warning = error = critical = exception = msg
+
+
+def _as_json(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str:
+    return _ENCODER.encode(event)
 
 
 def _severity(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

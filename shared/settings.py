@@ -66,8 +66,11 @@ class Settings(BaseSettings):
     """A run without any progress for so long is sent again (longer than Pub/Sub's longest back-offs)."""
     sweep_again_s: float = Field(default=300.0, gt=0)
     """When a run that was sent again, and did not move, is sent once more."""
-    publish_window_ms: float = Field(default=2.0, ge=0, le=1000)
-    """How long the publisher gathers messages for one request; a sender that waits sees it as latency."""
+    publish_window_ms: float = Field(default=5.0, ge=0, le=1000)
+    """How long a publish request waits for more messages while many senders are at work; a lone sender never waits.
+
+    5 ms: below, the busy receiver makes more requests than it gains time; above, nothing is gained
+    (docs/operations/bench.md)."""
     tenant_cache_ttl_s: float = Field(default=60.0, gt=0)
     secret_cache_ttl_s: float = Field(default=300.0, gt=0)
     dead_letter_editing: bool = False

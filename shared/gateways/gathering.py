@@ -1,8 +1,8 @@
-"""Gathers messages into publish requests: whatever arrives while one request is under way travels with the next.
+"""Gathers messages into publish requests, without making a lone sender wait.
 
-A batching window makes every sender wait, most of all the only one. Here nobody waits for company: an idle sender
-thread takes a message at once, and the busier the process, the fuller the requests get by themselves
-(docs/operations/bench.md has the figures).
+A batching window makes everybody wait for company, most of all the one sender who has none. Here the window is kept
+only while requests do carry company; whatever arrives while one request is put together or under way travels with the
+next (docs/operations/bench.md has the figures).
 """
 
 from __future__ import annotations
@@ -12,75 +12,105 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any
 
 MAX_MESSAGES = 1_000  # Pub/Sub's own limit for one request
 MAX_BYTES = 1_000_000
 """A request is closed when the next message would lead beyond this; a larger message travels alone."""
+_ALONE_AFTER = 8
+"""So many requests of one message in a row mean that there is one sender, for whom waiting is of no use."""
 
 Send = Callable[[str, Sequence[Any]], Sequence[str]]
 """Publishes messages to one topic path and returns their ids in their order; any exception goes to those who wait."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Pending:
-    path: str
-    message: Any
-    size: int
-    confirmed: Future[str] = field(default_factory=Future)
+    """One message and the thread that waits for its confirmation.
+
+    A plain lock instead of a `Future`, whose conditions would take a tenth of the receiver's time.
+    """
+
+    __slots__ = ("_is_settled", "error", "is_abandoned", "message", "message_id", "path", "size")
+
+    def __init__(self, path: str, message: Any) -> None:
+        self.path = path
+        self.message = message
+        self.size: int = message.ByteSize()
+        self.message_id = ""
+        self.error: Exception | None = None
+        self.is_abandoned = False
+        self._is_settled = threading.Lock()
+        self._is_settled.acquire()
+
+    def settle(self) -> None:
+        """Wake the one who waits; called once, with `message_id` or `error` set."""
+        self._is_settled.release()
+
+    def wait(self, timeout_s: float) -> str:
+        if not self._is_settled.acquire(timeout=timeout_s):
+            self.is_abandoned = True
+            raise TimeoutError
+        if self.error is not None:
+            raise self.error
+        return self.message_id
 
 
 class Gatherer:
     """Thread-safe. `senders` requests at most are under way at once; their threads end with the process."""
 
     def __init__(self, send: Send, *, senders: int, window_s: float) -> None:
-        """`window_s` makes each request wait that long for company; 0 sends what is there."""
         self._send = send
         self._window_s = window_s
-        self._pending: queue.SimpleQueue[_Pending] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[_Pending] = queue.SimpleQueue()
+        self._gathering = threading.Lock()
+        """One thread at a time puts a request together, and only that thread touches the two below."""
+        self._held_over: _Pending | None = None
+        self._single_requests = _ALONE_AFTER
         for number in range(senders):
             # Daemons: whoever published waits for the confirmation, so at the end of the process nothing is pending.
             threading.Thread(target=self._run, name=f"publish-{number}", daemon=True).start()
 
-    def put(self, path: str, message: Any) -> Future[str]:
-        """The message's future id. Cancelling it takes the message back unless its request is under way."""
-        pending = _Pending(path, message, message.ByteSize())
-        self._pending.put(pending)
-        return pending.confirmed
+    def publish(self, path: str, message: Any, *, timeout_s: float) -> str:
+        """The message's id, once Pub/Sub has confirmed it.
+
+        Raises `TimeoutError`, after which the message is not sent any more unless its request is under way, and
+        whatever `send` raised.
+        """
+        pending = _Pending(path, message)
+        self._arrived.put(pending)
+        return pending.wait(timeout_s)
 
     def _run(self) -> None:
-        held_over: _Pending | None = None
-        usual = 1
         while True:
-            batch, held_over = self._gather(held_over or self._pending.get(), usual)
-            usual = len(batch)
+            with self._gathering:
+                batch = self._gather()
             by_path = defaultdict(list)
             for pending in batch:
-                if pending.confirmed.set_running_or_notify_cancel():
+                if not pending.is_abandoned:
                     by_path[pending.path].append(pending)
             for path, group in by_path.items():
                 self._deliver(path, group)
 
-    def _gather(self, first: _Pending, usual: int) -> tuple[list[_Pending], _Pending | None]:
-        """One request's worth, and the message that no longer fitted."""
-        batch, size = [first], first.size
-        deadline = time.monotonic() + self._window_s if usual > 1 else 0.0
+    def _gather(self) -> list[_Pending]:
+        """The next request's messages; waits for the first one."""
+        batch = [self._held_over or self._arrived.get()]
+        self._held_over = None
+        if self._single_requests < _ALONE_AFTER:
+            # Asleep, not at the queue: there, every message would wake this thread and take the interpreter's lock.
+            time.sleep(self._window_s)
+        size = batch[0].size
         while len(batch) < MAX_MESSAGES:
             try:
-                following = self._next(deadline if len(batch) < usual else 0.0)
+                following = self._arrived.get_nowait()
             except queue.Empty:
                 break
-            if size + following.size > MAX_BYTES:
-                return batch, following
-            batch.append(following)
             size += following.size
-        return batch, None
-
-    def _next(self, deadline: float) -> _Pending:
-        remaining = deadline - time.monotonic() if deadline else 0.0
-        return self._pending.get(timeout=remaining) if remaining > 0 else self._pending.get_nowait()
+            if size > MAX_BYTES:
+                self._held_over = following
+                break
+            batch.append(following)
+        self._single_requests = self._single_requests + 1 if len(batch) == 1 else 0
+        return batch
 
     def _deliver(self, path: str, group: Sequence[_Pending]) -> None:
         try:
@@ -89,7 +119,9 @@ class Gatherer:
                 raise RuntimeError("Pub/Sub confirmed another number of messages than it was given")
         except Exception as error:  # whatever it is, it belongs to those who wait
             for pending in group:
-                pending.confirmed.set_exception(error)
+                pending.error = error
+                pending.settle()
             return
         for pending, message_id in zip(group, ids, strict=True):
-            pending.confirmed.set_result(message_id)
+            pending.message_id = message_id
+            pending.settle()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,8 @@ if TYPE_CHECKING:
     from google.cloud.pubsub_v1 import PublisherClient
 
 _SENDERS = 4
-"""Requests under way at once. One is enough where Pub/Sub answers in a millisecond; more keep a sender's wait below
-half a round trip where it takes twenty, and one that hangs does not hold up the others."""
+"""Requests under way at once: where a round trip takes twenty milliseconds, nobody waits for a whole one before his
+own begins, and a request that hangs does not hold up the others."""
 _MAX_MESSAGE_BYTES = 10_000_000  # Pub/Sub's own limit
 
 
@@ -25,14 +24,14 @@ class _Connection:
     client: PublisherClient
     gatherer: Gatherer
     new_message: Any
-    """Pub/Sub's plain protobuf message: the client's wrapper around it costs as much as the request."""
+    """Pub/Sub's plain protobuf message; the client's wrapper around it costs more than the message."""
 
 
 class PubSubPublisher:
     """Implements `shared.ports.Publisher`.
 
-    Messages of many threads share requests (shared/gateways/gathering.py); `window_ms` is how long a request waits
-    for more of them. A sender that waits sees the window as latency (docs/operations/bench.md).
+    Messages of several threads share requests; `window_ms` is how long a request then waits for more of them. A lone
+    sender never waits (shared/gateways/gathering.py).
     """
 
     def __init__(self, *, project_id: str, topic_prefix: str, timeout_s: float, window_ms: float) -> None:
@@ -53,10 +52,8 @@ class PubSubPublisher:
             message = connection.new_message(data=data, attributes=attributes)
             if message.ByteSize() > _MAX_MESSAGE_BYTES:
                 raise ValueError("too large for Pub/Sub")
-            future = connection.gatherer.put(self._path(topic), message)
-            return future.result(timeout=self._timeout_s)
-        except FutureTimeout as error:
-            future.cancel()  # the sender is told that nothing was kept: what can be taken back, is
+            return connection.gatherer.publish(self._path(topic), message, timeout_s=self._timeout_s)
+        except TimeoutError as error:
             raise TransientFailure("publish_timeout", f"no confirmation from topic {topic} in time") from error
         except (GoogleAPICallError, GoogleAuthError, RetryError, ValueError, RuntimeError) as error:
             # A missing topic or a refused message is our fault, but the sender must still come again.

@@ -1,88 +1,138 @@
-"""The receiver beside the bare handler: same server, same load, turn by turn, so that noise is shared."""
+"""The receiver beside the bare handler: the same load, in turns, so that the machine's moods hit both alike."""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.local.bench.backlog import open_backlogs
-from infra.local.bench.contestants import Contestant, contestants, topic_of
+from infra.local.bench.backlog import Backlog, open_backlogs
+from infra.local.bench.contestants import WORKERS, Contestant, contestants, topic_of
 from infra.local.bench.webhooks import write_webhooks
 from infra.local.bench.wrk import Findings, find_wrk, run_wrk
+from infra.local.errors import Report
+from shared.pipeline import load_pipeline
 
-CONNECTIONS = (1, 32, 128, 512)
-ROUNDS = 3
-_WARM_UP_S = 2.0
+_WARM_UP_CONNECTIONS = 32
+_WARM_UP_S = 2
 
 
 @dataclass(frozen=True)
-class Line:
-    """One contestant at one number of connections, over all rounds."""
+class Course:
+    """How long and how wide to race."""
+
+    connections: tuple[int, ...] = (1, 32, 128, 512)
+    rounds: int = 3
+    seconds: int = 5
+
+
+@dataclass(frozen=True)
+class Round:
+    """One run of one contestant. `published` is what then lay in its topic."""
+
+    findings: Findings
+    published: int
+
+    @property
+    def lost(self) -> int:
+        """Answered with success and not published; requests that were cut off at the end explain the contrary."""
+        return max(0, self.findings.accepted - self.published)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One contestant at one number of connections: totals of all rounds, percentiles as medians of the rounds."""
 
     rps: float
     p50_ms: float
     p95_ms: float
     p99_ms: float
     errors: int
+    lost: int
 
 
 @dataclass(frozen=True)
-class Race:
-    """Both contestants by number of connections, and whether every accepted webhook was published."""
+class RaceResult:
+    """Figures by number of connections."""
 
-    bare: Mapping[int, Line]
-    receiver: Mapping[int, Line]
-    answered: int
-    published: int
+    bare: Mapping[int, Figures]
+    receiver: Mapping[int, Figures]
+    workers: int
+    threads: int
+
+    def ratio_at(self, connections: int) -> float:
+        """The receiver's requests/s as a part of the bare handler's."""
+        return self.receiver[connections].rps / self.bare[connections].rps
 
     @property
     def ratio_to_bare(self) -> float:
-        """Median over the numbers of connections: what the receiver's own work leaves of the bare handler's rate."""
-        return statistics.median(self.receiver[count].rps / self.bare[count].rps for count in self.bare)
+        """The same over the whole race: every round took equally long, so requests/s may be added."""
+        return sum(one.rps for one in self.receiver.values()) / sum(one.rps for one in self.bare.values())
+
+    @property
+    def p99_ms(self) -> float:
+        """The worst of all numbers of connections."""
+        return max(one.p99_ms for one in self.receiver.values())
+
+    @property
+    def lost(self) -> int:
+        return sum(one.lost for one in self.receiver.values())
 
 
-def run_race(env: Mapping[str, str], *, seconds: float, report: Callable[[str], None]) -> Race:
-    """Measure both. Raises `ConfigurationError` when wrk cannot be had."""
+def run_race(env: Mapping[str, str], *, key: str, course: Course, report: Report) -> RaceResult:
+    """Race against a running stack; `env` is its workers' environment, `key` the demo tenant's signing key."""
     wrk = find_wrk(report)
-    topics = [topic_of("bare"), topic_of("receiver")]
-    with tempfile.TemporaryDirectory(prefix="pipeline-bench-") as folder:
-        webhooks = Path(folder) / "webhooks.tsv"
-        write_webhooks(webhooks, key=env["DEMO_WEBHOOK_SECRET"])
+    with tempfile.TemporaryDirectory(prefix="pipeline-bench-") as name:
+        folder = Path(name)
+        webhooks = folder / "webhooks.tsv"
+        write_webhooks(webhooks, key=key)
+        topics = [topic_of("bare"), topic_of("receiver")]
         with (
             open_backlogs(env["PUBSUB_EMULATOR_HOST"], topics=topics) as backlogs,
-            contestants(env, key=env["DEMO_WEBHOOK_SECRET"], folder=Path(folder)) as running,
+            contestants(env, key=key, folder=folder / "logs") as pair,
         ):
-            seen: dict[tuple[str, int], list[Findings]] = {}
-            published = 0
-            for count in CONNECTIONS:
-                for turn in range(ROUNDS):
-                    for contestant in running if turn % 2 == 0 else running[::-1]:
-                        report(f"{contestant.name}: {count} connections, round {turn + 1} of {ROUNDS}")
-                        findings = _round(wrk, contestant, webhooks, count=count, seconds=seconds, first=turn == 0)
-                        seen.setdefault((contestant.name, count), []).append(findings)
-                        taken = backlogs[contestant.topic].take_all()
-                        published += taken if contestant.name == "receiver" else 0
-    answered = sum(one.answered for (name, _), rounds in seen.items() if name == "receiver" for one in rounds)
-    lines = {key: _line(rounds) for key, rounds in seen.items()}
-    by_name = {name: {count: lines[name, count] for count in CONNECTIONS} for name in ("bare", "receiver")}
-    return Race(bare=by_name["bare"], receiver=by_name["receiver"], answered=answered, published=published)
+            return _Race(wrk, webhooks, backlogs, report).run(pair, course)
 
 
-def _round(wrk: Path, contestant: Contestant, webhooks: Path, *, count: int, seconds: float, first: bool) -> Findings:
-    if first:
-        run_wrk(wrk, contestant.url, webhooks=webhooks, connections=count, seconds=_WARM_UP_S)
-    return run_wrk(wrk, contestant.url, webhooks=webhooks, connections=count, seconds=seconds)
+@dataclass(frozen=True)
+class _Race:
+    wrk: Path
+    webhooks: Path
+    backlogs: Mapping[str, Backlog]
+    report: Report
+
+    def run(self, pair: tuple[Contestant, Contestant], course: Course) -> RaceResult:
+        for contestant in pair:
+            self._round(contestant, connections=_WARM_UP_CONNECTIONS, seconds=_WARM_UP_S)
+        seen: dict[str, dict[int, Figures]] = {contestant.name: {} for contestant in pair}
+        for connections in course.connections:
+            rounds: dict[str, list[Round]] = {contestant.name: [] for contestant in pair}
+            for number in range(course.rounds):
+                # Whoever goes second finds a machine that is still busy with the first.
+                for contestant in pair if number % 2 == 0 else reversed(pair):
+                    one = self._round(contestant, connections=connections, seconds=course.seconds)
+                    rounds[contestant.name].append(one)
+            for name, all_of_them in rounds.items():
+                seen[name][connections] = sum_up(all_of_them)
+                self.report(f"{name}, {connections} connections: {seen[name][connections].rps:,.0f} requests/s")
+        threads = load_pipeline().services["webhook"].concurrency
+        return RaceResult(bare=seen["bare"], receiver=seen["receiver"], workers=WORKERS, threads=threads)
+
+    def _round(self, contestant: Contestant, *, connections: int, seconds: int) -> Round:
+        findings = run_wrk(self.wrk, contestant.url, webhooks=self.webhooks, connections=connections, seconds=seconds)
+        return Round(findings, published=self.backlogs[contestant.topic].take_all())
 
 
-def _line(rounds: list[Findings]) -> Line:
-    """The median round's rate; of the latencies the median too; errors add up."""
-    return Line(
-        rps=statistics.median(one.rps for one in rounds),
-        p50_ms=statistics.median(one.p50_ms for one in rounds),
-        p95_ms=statistics.median(one.p95_ms for one in rounds),
-        p99_ms=statistics.median(one.p99_ms for one in rounds),
-        errors=sum(one.errors for one in rounds),
+def sum_up(rounds: Sequence[Round]) -> Figures:
+    """The rounds of one contestant at one number of connections as one."""
+    findings = [one.findings for one in rounds]
+    return Figures(
+        rps=sum(one.accepted for one in findings) / sum(one.duration_s for one in findings),
+        p50_ms=statistics.median(one.p50_ms for one in findings),
+        p95_ms=statistics.median(one.p95_ms for one in findings),
+        p99_ms=statistics.median(one.p99_ms for one in findings),
+        errors=sum(one.errors for one in findings),
+        lost=sum(one.lost for one in rounds),
     )

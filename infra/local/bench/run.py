@@ -1,132 +1,113 @@
-"""Runs the parts of a bench on a stack of its own and judges them by their targets."""
+"""Runs the bench: each part on a fresh stack of its own, so that no part works off another's leftovers."""
 
 from __future__ import annotations
 
-import os
-import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from infra.local.bench.costs import TARGETS, Cost, count_costs
-from infra.local.bench.race import Race, run_race
-from infra.local.bench.startup import Startup, measure_startups
-from infra.local.environment import applied
+from infra.local.bench.counting import Cost
+from infra.local.bench.machine import Machine, this_machine
+from infra.local.bench.race import Course, Figures, RaceResult, run_race
+from infra.local.bench.stages import measure_stages
+from infra.local.bench.startup import Start, measure_starts
+from infra.local.bench.targets import Verdict, judge_race, judge_stages, judge_starts
+from infra.local.bench.wrk import find_wrk
+from infra.local.errors import Report
 from infra.local.prepare import prepare
 from infra.local.stack import Stack, StackOptions
+from infra.local.state import StackState
 
 PARTS = ("receiver", "stages", "startup")
-RATIO_TARGET = 0.9
-RPS_TARGET_AT_512 = 3564
-"""What Mozilla's edge reached at 512 connections on such a machine (docs/operations/bench.md)."""
-RECEIVER_READY_TARGET_S = 1.5
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """Which parts to run, and how long one round of load lasts."""
+    """What to measure and for how long."""
 
     parts: tuple[str, ...] = PARTS
-    seconds: float = 5.0
+    course: Course = field(default_factory=Course)
+    starts: int = 3
 
 
 @dataclass(frozen=True)
-class BenchReport:
-    """What was measured; a part that was not run is None."""
+class BenchResult:
+    """The figures of one run; a part that was left out is None."""
 
-    race: Race | None = None
-    costs: Mapping[str, Cost] | None = None
-    startups: Mapping[str, Startup] | None = None
-    machine: Mapping[str, Any] = field(default_factory=dict)
+    machine: Machine
+    race: RaceResult | None = None
+    stages: Mapping[str, Cost] | None = None
+    starts: Mapping[str, Start] | None = None
 
-    def missed(self) -> list[str]:
-        """Every target that was missed, by how much."""
-        return [*self._missed_by_receiver(), *self._missed_by_stages(), *self._missed_by_startup()]
+    def verdicts(self) -> list[Verdict]:
+        return [
+            *(judge_race(self.race) if self.race else ()),
+            *(judge_stages(self.stages) if self.stages else ()),
+            *(judge_starts(self.starts) if self.starts else ()),
+        ]
 
     def document(self) -> dict[str, Any]:
         """The JSON form that docs/operations/bench.md describes."""
-        document: dict[str, Any] = {"machine": dict(self.machine), "missed_targets": self.missed()}
+        document: dict[str, Any] = {"machine": asdict(self.machine)}
         if self.race:
-            receiver = {str(count): asdict(line) for count, line in self.race.receiver.items()}
-            document["receiver"] = {
-                "ratio_to_bare": round(self.race.ratio_to_bare, 3),
-                "p99_ms": self.race.receiver[32].p99_ms,
-                "by_connections": receiver,
-                "answered": self.race.answered,
-                "published": self.race.published,
-            }
-            document["bare"] = {"by_connections": {str(count): asdict(line) for count, line in self.race.bare.items()}}
-        if self.costs:
-            document["stages"] = {name: asdict(cost) for name, cost in self.costs.items()}
-        if self.startups:
-            document["startup_s"] = {name: round(one.seconds, 3) for name, one in self.startups.items()}
-            document["rss_mib"] = {name: round(one.rss_mib, 1) for name, one in self.startups.items()}
+            document |= _race_document(self.race)
+        if self.stages:
+            document["stages"] = {name: asdict(cost) for name, cost in self.stages.items()}
+        if self.starts:
+            document["startup_s"] = {name: round(start.seconds, 3) for name, start in self.starts.items()}
+            document["rss_mib"] = {name: round(start.rss_mib, 1) for name, start in self.starts.items()}
+        document["targets"] = [{**asdict(verdict), "met": verdict.is_met} for verdict in self.verdicts()]
         return document
 
-    def _missed_by_receiver(self) -> Iterator[str]:
-        if self.race is None:
-            return
-        if self.race.ratio_to_bare < RATIO_TARGET:
-            yield f"receiver: {self.race.ratio_to_bare:.0%} of the bare handler, wanted {RATIO_TARGET:.0%}"
-        rps = self.race.receiver[512].rps
-        if rps < RPS_TARGET_AT_512:
-            bare = self.race.bare[512].rps
-            wanted = f"wanted {RPS_TARGET_AT_512:,} (bare: {bare:,.0f})"
-            yield f"receiver: {rps:,.0f} requests/s at 512 connections, {wanted}"
-        if self.race.published < self.race.answered:
-            yield f"receiver: {self.race.answered} answered, {self.race.published} published"
 
-    def _missed_by_stages(self) -> Iterator[str]:
-        for name, cost in (self.costs or {}).items():
-            target = TARGETS[name]
-            for kind in ("commits", "reads", "publishes"):
-                if getattr(cost, kind) > getattr(target, kind):
-                    yield f"{name}: {getattr(cost, kind)} {kind}, wanted {getattr(target, kind)} ({target.why})"
-
-    def _missed_by_startup(self) -> Iterator[str]:
-        ready = (self.startups or {}).get("webhook")
-        if ready and ready.seconds > RECEIVER_READY_TARGET_S:
-            yield f"receiver: ready after {ready.seconds:.1f} s, wanted {RECEIVER_READY_TARGET_S} s"
-
-
-def run_bench(options: BenchOptions, *, report: Callable[[str], None]) -> BenchReport:
-    """Measure on a stack without workers, which ends with this function."""
-    with _stack(report) as env, applied(env):
-        # Start-up first: it wants a quiet machine.
-        startups = measure_startups(env, report=report) if "startup" in options.parts else None
-        costs = count_costs(env, report=report) if "stages" in options.parts else None
-        race = run_race(env, seconds=options.seconds, report=report) if "receiver" in options.parts else None
-    return BenchReport(race=race, costs=costs, startups=startups, machine=_machine())
+def run_bench(options: BenchOptions, report: Report) -> BenchResult:
+    """Measure. Raises `PipelineError` when something that is needed is missing or does not work."""
+    if "receiver" in options.parts:
+        find_wrk(report)  # before anything takes time
+    machine = this_machine()
+    race = stages = starts = None
+    if "receiver" in options.parts:
+        with _stack(report) as state:
+            key = state.extra["DEMO_WEBHOOK_SECRET"]
+            race = run_race(state.env, key=key, course=options.course, report=report)
+    if "stages" in options.parts:
+        with _stack(report) as state:
+            env = {**state.env, **state.exports}
+            stages = measure_stages(env, tenant_id=state.extra["DEMO_TENANT_ID"], report=report)
+    if "startup" in options.parts:
+        with _stack(report) as state:
+            starts = measure_starts(state.env, runs=options.starts, report=report)
+    return BenchResult(machine, race, stages, starts)
 
 
 @contextmanager
-def _stack(report: Callable[[str], None]) -> Iterator[Mapping[str, str]]:
-    report("starting emulators and stand-ins")
+def _stack(report: Report) -> Iterator[StackState]:
+    """Emulators and stand-ins with the demo tenant, and no workers."""
     with tempfile.TemporaryDirectory(prefix="pipeline-bench-") as folder:
-        stack = Stack(StackOptions(state_dir=Path(folder), only=()), prepare=prepare, report=lambda _line: None)
-        state = stack.start()
-        try:
-            yield {**state.env, **state.exports, **state.extra}
-        finally:
-            stack.stop()
+        report("starting emulators and stand-ins")
+        with Stack(StackOptions(state_dir=Path(folder), only=()), prepare=prepare) as stack:
+            yield stack.state
 
 
-def _machine() -> dict[str, Any]:
+def _race_document(race: RaceResult) -> dict[str, Any]:
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "cores": os.cpu_count(),
-        "cpu": _cpu_model(),
-        "python": platform.python_version(),
-        "load_1m": round(os.getloadavg()[0], 2),
+        "receiver": {
+            "ratio_to_bare": round(race.ratio_to_bare, 3),
+            "p99_ms": round(race.p99_ms, 1),
+            "lost": race.lost,
+            "workers": race.workers,
+            "threads": race.threads,
+            "by_connections": {
+                str(connections): {**_figures(one), "ratio_to_bare": round(race.ratio_at(connections), 3)}
+                for connections, one in race.receiver.items()
+            },
+        },
+        "bare": {"by_connections": {str(connections): _figures(one) for connections, one in race.bare.items()}},
     }
 
 
-def _cpu_model() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
+def _figures(figures: Figures) -> dict[str, float]:
+    return {name: round(value, 1) for name, value in asdict(figures).items()}

@@ -21,18 +21,16 @@ _ANSWER_TIMEOUT_S = 15
 
 @dataclass(frozen=True)
 class Findings:
-    """What one run of wrk saw. `errors` are answers that were not 2xx or 3xx, and everything below HTTP."""
+    """What one run of wrk saw."""
 
-    answered: int
+    accepted: int
+    """Answers that said success."""
     duration_s: float
     p50_ms: float
     p95_ms: float
     p99_ms: float
     errors: int
-
-    @property
-    def rps(self) -> float:
-        return self.answered / self.duration_s
+    """Answers that did not, and everything below HTTP: refused connections, broken ones, no answer in time."""
 
 
 def find_wrk(report: Report) -> Path:
@@ -46,25 +44,30 @@ def find_wrk(report: Report) -> Path:
         raise ConfigurationError(
             "no_wrk",
             "the load generator wrk is not installed",
-            fix="install it (apt-get install wrk, brew install wrk) or leave it out: --only stages,startup",
+            fix="sudo apt-get install wrk (macOS: brew install wrk), or leave it out: --only stages,startup",
         )
     return Path(found)
 
 
 def _install() -> None:
     """What fails here is told by `find_wrk`, which then still finds nothing."""
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    quiet = subprocess.DEVNULL
-    subprocess.run(_INSTALL, check=False, timeout=_INSTALL_TIMEOUT_S, env=environ, stdout=quiet, stderr=quiet)
+    subprocess.run(
+        _INSTALL,
+        check=False,
+        timeout=_INSTALL_TIMEOUT_S,
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
-def run_wrk(wrk: Path, url: str, *, webhooks: Path, connections: int, seconds: float) -> Findings:
+def run_wrk(wrk: Path, url: str, *, webhooks: Path, connections: int, seconds: int) -> Findings:
     """Keep `connections` senders busy, each waiting for its answer. Raises `ConfigurationError` when wrk cannot run."""
     command = [
         str(wrk),
         "--threads=1",  # it needs a small part of a core; a second thread would only compete with the receiver
         f"--connections={connections}",
-        f"--duration={round(seconds)}s",
+        f"--duration={seconds}s",
         f"--timeout={_ANSWER_TIMEOUT_S}s",
         f"--script={_SCRIPT}",
         url,
@@ -81,12 +84,11 @@ def run_wrk(wrk: Path, url: str, *, webhooks: Path, connections: int, seconds: f
 def read_findings(line: str) -> Findings:
     """The JSON line that `rotate.lua` prints."""
     seen = json.loads(line)
-    errors = sum(seen[name] for name in ("bad_status", "connect", "read", "write", "timeout"))
     return Findings(
-        answered=seen["answered"],
+        accepted=seen["answered"] - seen["bad_status"],
         duration_s=seen["duration_s"],
         p50_ms=seen["p50_ms"],
         p95_ms=seen["p95_ms"],
         p99_ms=seen["p99_ms"],
-        errors=errors,
+        errors=sum(seen[name] for name in ("bad_status", "connect", "read", "write", "timeout")),
     )
