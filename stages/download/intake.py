@@ -67,11 +67,11 @@ def follow_up(event: CallReceived, known: KnownCall) -> Event | None:
     if late is not None:
         return late
     if not known.started:
-        return _post_call(event) if event.kind == "call_modified" and _is_complete(known.details) else None
+        return _as_post_call(event) if event.kind == "call_modified" and _is_complete(known.details) else None
     if known.recording_is_news and not known.recorded:
         # The chain waits for this recording: its own event wakes it. Should this message get lost in a crash, the
         # sweeper sends it, because the merge has made the waiting run due.
-        return _post_call(event)
+        return _as_post_call(event)
     if event.kind == "call_modified" and known.analyzed:
         return CallAnalyzed(tenant_id=event.tenant_id, request_id=event.request_id, call_id=event.call_id)
     return None
@@ -87,7 +87,7 @@ def _late_audio(event: CallReceived, known: KnownCall) -> CallReceived | None:
     return event.model_copy(update={"kind": "post_call", "request_id": request_id})
 
 
-def _post_call(event: CallReceived) -> CallReceived:
+def _as_post_call(event: CallReceived) -> CallReceived:
     request_id = first_request_id(event.tenant_id, event.call_id)
     return event.model_copy(update={"kind": "post_call", "request_id": request_id})
 

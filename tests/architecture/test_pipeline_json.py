@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from handlers.main import TARGETS
-from schemas.events import EVENT_TYPES
+from schemas.events import EVENT_TYPES, CallLeftIncomplete
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.gateways import database, gemini, hubspot, objects, recordings, salesforce, secrets, speech
 from shared.gateways.speech_operations import POLL_TIMEOUT_S
@@ -27,7 +27,9 @@ OUTSIDE_TOPICS = {
     DEAD_LETTERS,  # every stage gives up there, and so does Pub/Sub's own policy
 }
 TOPIC_OF_CLASS = {event.__name__: event.topic for event in EVENT_TYPES.values()}
-TYPE_OF_TOPIC = {event.topic: name for name, event in EVENT_TYPES.items()}
+TYPES_OF_TOPIC = {
+    topic: [name for name, event in EVENT_TYPES.items() if event.topic == topic] for topic in TOPIC_OF_CLASS.values()
+}
 
 
 def subscribed_topics() -> set[str]:
@@ -73,7 +75,10 @@ def test_dead_letters_are_read_by_the_recorder_alone() -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_makes_exactly_the_events_that_it_publishes(name: str) -> None:
-    assert topics_made_in(ROOT / "stages" / name) == set(STAGES[name].publishes)
+    made = topics_made_in(ROOT / "stages" / name)
+    if name != "crm_sync":
+        made.add(CallLeftIncomplete.topic)  # the runner makes it when the stage gives up
+    assert made == set(STAGES[name].publishes)
 
 
 def test_the_receiver_makes_exactly_the_events_that_it_publishes() -> None:
@@ -130,7 +135,7 @@ def test_a_stage_is_started_by_the_events_of_its_subscriptions(name: str) -> Non
 def accepted_events() -> dict[str, list[str]]:
     """Stage to the event classes in `accepts=` of its `StageSpec`, read from the wiring: building one needs clients."""
     found: dict[str, list[str]] = {}
-    for node in ast.walk(ast.parse((ROOT / "handlers" / "wiring.py").read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse((ROOT / "handlers" / "wiring_stages.py").read_text(encoding="utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "StageSpec":
             arguments = {keyword.arg: keyword.value for keyword in node.keywords}
             name, accepts = arguments["name"], arguments["accepts"]
@@ -207,6 +212,6 @@ def test_the_documentation_names_each_topics_event_senders_and_readers(topic: st
     assert services_in(starts) == readers
     if topic in OUTSIDE_TOPICS:
         return
-    assert event == f"`{TYPE_OF_TOPIC[topic]}`"
+    assert event == ", ".join(f"`{name}`" for name in TYPES_OF_TOPIC[topic])
     senders = {name for name, service in PIPELINE.services.items() if topic in service.publishes}
     assert services_in(publishers) == senders - {"operator"}, "the operator's are called replays"

@@ -444,7 +444,7 @@ def test_letters_go_out_and_come_back_once(crowd: DeskBench) -> None:
         report = import_letters(crowd.desk, lines, tenant_id=None, actor="op")
         assert (report.inserted, report.known, report.refused) == (inserted, 5 - inserted, {})
     after = {one.dead_letter_id: one for one in crowd.desk.find(ANY)}
-    changed = {"updated_at": note_on.updated_at, "failed_at": None}
+    changed: dict[str, Any] = {"updated_at": note_on.updated_at, "failed_at": None}
     assert {key: replace(one, **changed) for key, one in after.items()} == {
         key: replace(one, **changed) for key, one in before.items()
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -216,7 +217,7 @@ def test_two_operators_at_once_send_every_letter_once(bench: DeskBench) -> None:
     """Both chose the same twenty letters before either of them began."""
     bench.fail("analyze", REFUSED, *(received(number) for number in range(1, 21)))
     first, second = bench.job(), bench.job()
-    begun = []
+    begun: list[Any] = []
 
     def pass_time(seconds: float) -> bool:
         bench.seconds += seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from google.api_core import exceptions as google_errors
@@ -90,7 +91,7 @@ def behind_the_circuit(error: Callable[[Trouble], PipelineError], *, times: int)
     return happen
 
 
-def hubspot(status: int, body: dict[str, object], **more: str) -> Callable[[Trouble], PipelineError]:
+def hubspot(status: int, body: dict[str, object], **more: Any) -> Callable[[Trouble], PipelineError]:
     return lambda trouble: hubspot_failure(status, body, action="upsert a call", now=trouble.clock(), **more)
 
 
@@ -114,6 +115,11 @@ def of_vertex(error: Exception) -> PipelineError:
 def waits_for_speech(trouble: Trouble) -> None:
     until = look_again_at(trouble.clock(), duration_s=30)
     trouble.reach("transcribe", raising(Waiting(checkpoint={"operation": OPERATION}, until=until)))
+
+
+def loses_speechs_notice(trouble: Trouble) -> None:
+    waits_for_speech(trouble)
+    trouble.clock.advance(7200)
 
 
 def dies(trouble: Trouble) -> None:
@@ -399,7 +405,7 @@ FAULTS = [
           says=("on its way",), note="099_tomorrow.sql"),
     # Outside jobs and lost messages.
     Fault("Speech is at work", waits_for_speech, S.WAITING, "transcribe", says=(OPERATION,), next_try="in 15 min"),
-    Fault("Speech's notification was lost", lambda t: (waits_for_speech(t), t.clock.advance(7200)), S.WAITING,
+    Fault("Speech's notification was lost", loses_speechs_notice, S.WAITING,
           "transcribe", says=(OPERATION,), next_try="is it running?", command="pipeline sweep --once"),
     Fault("the next event was lost", loses_the_next_event, S.BETWEEN_STAGES, "download",
           says=("nobody has claimed it", "transcribe is down"), command="pipeline sweep --once",

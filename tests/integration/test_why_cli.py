@@ -164,7 +164,7 @@ def write_journal(database: PipelineDatabase, versions: Iterable[int]) -> None:
 
 
 def test_the_list_shows_states_scores_and_ages_and_nothing_personal(terminal: Terminal) -> None:
-    personal = {"customer_phone_number": "+13035550142", "customer_name": "Pat Example"}
+    personal: dict[str, Any] = {"customer_phone_number": "+13035550142", "customer_name": "Pat Example"}
     trouble = terminal.trouble
     trouble.deliver(trouble.webhook(call_id="CALblocked", **personal), raising(TenantBlocked("secret_empty", "empty")))
     trouble.reach("crm_sync", finishing, call_id="CALdone")
