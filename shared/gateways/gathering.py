@@ -80,6 +80,11 @@ class Gatherer:
         self._arrived.put(pending)
         return pending.wait(timeout_s)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages no request has taken up yet."""
+        return self._arrived.qsize()
+
     def _run(self) -> None:
         while True:
             with self._gathering:
