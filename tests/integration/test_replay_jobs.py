@@ -215,7 +215,7 @@ def test_a_job_is_stopped_from_another_place(bench: DeskBench) -> None:
     """The console, another terminal: the process that runs the job notices at its next look."""
     given_up(bench, 30)
     job_id = bench.job(rate=1.0)
-    told = []
+    told: list[float] = []
 
     def tell_to_stop(seconds: float) -> bool:
         if not told and len(sent_requests(bench)) == 3:
