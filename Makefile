@@ -10,7 +10,7 @@ ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test up bench lint lock recordings clean
+.PHONY: help setup demo test up bench chaos lint lock recordings clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ up: $(READY) ## run the local stack until Ctrl-C
 
 bench: $(READY) ## measure what README.md promises
 	@$(BIN)/pipeline bench $(ARGS)
+
+chaos: $(READY) ## 500 calls under every fault we know, then an audit (ARGS="--seed 42" repeats a plan)
+	@$(BIN)/pipeline chaos --calls 500 --duration 5m $(ARGS)
 
 lint: $(READY) ## ruff, mypy, import rules
 	$(BIN)/ruff check

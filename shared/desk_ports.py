@@ -24,7 +24,7 @@ from shared.dead_letters import (
     UsageAverage,
 )
 from shared.deliveries import Delivery
-from shared.desk_jobs import ItemState, JobState, ReplayItem, ReplayJob, ReplayStart, SentItem
+from shared.desk_jobs import JobState, ReplayItem, ReplayJob, ReplayStart, SentItem
 
 
 class LetterRecords(Protocol):
@@ -160,8 +160,8 @@ class ReplayJobs(Protocol):
         """
         ...
 
-    def mark_items(self, job: ReplayJob, items: Sequence[ReplayItem], *, before: ItemState) -> None:
-        """Write the state of each item that is still `before`."""
+    def mark_items(self, job: ReplayJob, items: Sequence[ReplayItem]) -> None:
+        """Write the items' states: only the process that holds the job, or an outcome that anybody would see."""
         ...
 
     def look_at_sent(self, job: ReplayJob) -> list[SentItem]:

@@ -14,7 +14,6 @@ from shared.dead_letters import UNASSIGNED_TENANT, AuditEntry, DeadLetter, Lette
 from shared.desk import Desk
 from shared.desk_jobs import (
     STALLED_AFTER,
-    ItemState,
     JobReport,
     JobSelection,
     ReplayItem,
@@ -173,18 +172,14 @@ class ReplayDesk:
         A letter that has arrived is closed at once.
         """
         settled: dict[int, ReplayItem] = {}
-        before: dict[ItemState, list[ReplayItem]] = {}
         for sent in self.desk.store.look_at_sent(job):
             state = outcome_of(sent)
             if state is None or state == sent.state:
                 continue
-            item = ReplayItem(
+            settled[sent.position] = ReplayItem(
                 sent.tenant_id, sent.dead_letter_id, sent.position, state, replay_number=sent.replay_number
             )
-            settled[sent.position] = item
-            before.setdefault(sent.state, []).append(item)
-        for was, items in before.items():
-            self.desk.store.mark_items(job, items, before=was)
+        self.desk.store.mark_items(job, list(settled.values()))
         for tenant_id in sorted({item.tenant_id for item in settled.values() if item.state == "arrived"}):
             _repeat_while_full(self.desk.close_arrived, tenant_id)
         return settled

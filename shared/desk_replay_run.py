@@ -277,7 +277,7 @@ class _Run:
 
     def _skip(self, item: ReplayItem, reason: str) -> None:
         skipped = replace(item, state="skipped", reason=reason)
-        self._store.mark_items(self.job, [skipped], before="pending")
+        self._store.mark_items(self.job, [skipped])
         self.items[item.position] = skipped
 
     def _message(self, body: DeadLetterBody, *, number: int) -> Outgoing:

@@ -191,6 +191,13 @@ class SpeechRecognizer(Protocol):
         """Start the recognition once; return the operation's name. No idempotency key exists."""
         ...
 
+    def running(self, job: SpeechJob) -> str:
+        """The recognition that is writing under the job's prefix now; empty when none is found.
+
+        Raises `TransientFailure`: not knowing is no reason to pay once more.
+        """
+        ...
+
     def operation(self, name: str) -> SpeechOperation:
         """Where a recognition stands. Raises `PermanentFailure` when the operation is unknown."""
         ...

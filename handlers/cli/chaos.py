@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,32 +14,58 @@ import typer
 from handlers.cli.sweep import seconds_of
 
 
+class Drill(StrEnum):
+    """One trouble alone, measured."""
+
+    FROZEN_PUBSUB = "frozen-pubsub"
+
+
 def chaos(
     *,
     calls: Annotated[int, typer.Option(help="Phone calls; each comes with one to five webhooks.", min=1)] = 100,
     seed: Annotated[int | None, typer.Option(help="The same seed plans the same faults; default: a new one.")] = None,
-    duration: Annotated[str, typer.Option(help="How long faults happen, for example 60s or 5m.")] = "60s",
+    duration: Annotated[
+        str | None, typer.Option(help="How long faults happen, for example 5m. Default: 60s, or 15s for a drill.")
+    ] = None,
+    drill: Annotated[Drill | None, typer.Option(help="Only this: Pub/Sub stands still under load.")] = None,
+    rate: Annotated[float, typer.Option(help="Webhooks a second during a drill.", min=1, max=1000)] = 20.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     logs: Annotated[Path | None, typer.Option(help="Keep the services' logs in this directory.")] = None,
 ) -> None:
     """Kill, freeze, double, lose and spoil for a while, let everything settle, replay, and count. Exit status 1 when
     anything was lost, doubled or left unfinished."""
+    if drill is Drill.FROZEN_PUBSUB:
+        holds = _frozen_pubsub(freeze_s=seconds_of(duration or "15s"), per_s=rate, as_json=as_json)
+    else:
+        chosen = secrets.randbelow(1_000_000) if seed is None else seed
+        holds = _storm(calls=calls, seed=chosen, duration_s=seconds_of(duration or "60s"), logs=logs, as_json=as_json)
+    if not holds:
+        raise typer.Exit(1)
+
+
+def _storm(*, calls: int, seed: int, duration_s: float, logs: Path | None, as_json: bool) -> bool:
     from infra.local.chaos.run import ChaosOptions, run_chaos
 
-    options = ChaosOptions(
-        calls=calls,
-        seed=secrets.randbelow(1_000_000) if seed is None else seed,
-        duration_s=seconds_of(duration),
-        keep_logs=logs,
-    )
-    result = run_chaos(options, lambda line: print(line, file=sys.stderr, flush=True))
+    result = run_chaos(ChaosOptions(calls=calls, seed=seed, duration_s=duration_s, keep_logs=logs), _tell)
     if as_json:
         typer.echo(json.dumps(result.document(), indent=2))
-    else:
-        for invariant in result.verdict.invariants:
-            typer.echo(invariant.line())
-        if not result.rest.is_quiet:
-            typer.echo(f"FAIL  the stack came to rest: not within {result.rest.seconds:.0f} s")
-        typer.echo(f"{result.verdict.summary()} replayed={result.rest.replayed} seed={options.seed}")
-    if not result.holds:
-        raise typer.Exit(1)
+        return result.holds
+    for invariant in result.verdict.invariants:
+        typer.echo(invariant.line())
+    if not result.rest.is_quiet:
+        typer.echo(f"FAIL  the stack came to rest: not within {result.rest.seconds:.0f} s")
+    typer.echo(f"{result.verdict.summary()} replayed={result.rest.replayed} seed={seed}")
+    return result.holds
+
+
+def _frozen_pubsub(*, freeze_s: float, per_s: float, as_json: bool) -> bool:
+    from infra.local.chaos.frozen import run_frozen_pubsub
+
+    result = run_frozen_pubsub(freeze_s=freeze_s, per_s=per_s, report=_tell)
+    typer.echo(json.dumps(result.document(), indent=2) if as_json else result.line())
+    return result.holds
+
+
+def _tell(line: str) -> None:
+    """Progress; standard output is for the result."""
+    print(line, file=sys.stderr, flush=True)

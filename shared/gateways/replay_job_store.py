@@ -9,7 +9,6 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from shared.dead_letters import AuditEntry
 from shared.desk_jobs import (
-    ItemState,
     JobSelection,
     JobState,
     ReplayItem,
@@ -19,13 +18,12 @@ from shared.desk_jobs import (
     SentItem,
 )
 from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, update_rows
-from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, audit_statement, execute
+from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, execute, write_audit
 from shared.gateways.queries import query
 
 _JOB_KEY = {"tenant_id": param_types.STRING, "job_id": param_types.STRING}
 _ITEMS_A_COMMIT = 1000
 """A commit takes 80,000 values; an item and its index entry are about twenty."""
-_MARKED_A_COMMIT = 200
 _MAX_REASON = 500
 
 
@@ -44,7 +42,7 @@ class ReplayJobs:
         def work(transaction: Any) -> None:
             row = _job_row(job)
             transaction.insert(table="replay_jobs", columns=tuple(row), values=[tuple(row.values())])
-            execute(transaction, audit_statement(job.owner, audit))
+            write_audit(transaction, job.owner, audit)
 
         transact(self._open, work, what="create a replay", tag="create_replay")
 
@@ -112,27 +110,25 @@ class ReplayJobs:
         return self._with_audit(job, _job_statement(job, "stop_job", values), audit)
 
     def start_replay(self, start: ReplayStart) -> bool:
-        first, *others = _statements_of(start)
+        letter = start.letter
+        item = ReplayItem(letter.tenant_id, letter.dead_letter_id, 0, "sent", replay_number=letter.replays + 1)
 
         def work(transaction: Any) -> bool:
-            if not execute(transaction, first):
+            if not execute(transaction, _mark_letter(start)):
                 return False
-            for statement in others:
+            for statement in _reopenings(start):
                 execute(transaction, statement)
+            transaction.update("replay_items", _OUTCOME_COLUMNS, [_outcome_row(start.job_id, item)])
+            write_audit(transaction, letter.tenant_id, start.audit)
             return True
 
         started: bool = transact(self._open, work, what="start a replay", tag="start_replay")
         return started
 
-    def mark_items(self, job: ReplayJob, items: Sequence[ReplayItem], *, before: ItemState) -> None:
-        for part in _parts(items, _MARKED_A_COMMIT):
-            self._mark([_item_statement(job.job_id, item, before=before) for item in part])
-
-    def _mark(self, statements: list[Statement]) -> None:
-        def work(transaction: Any) -> None:
-            transaction.batch_update(statements)
-
-        transact(self._open, work, what="note outcomes", tag="mark_items")
+    def mark_items(self, job: ReplayJob, items: Sequence[ReplayItem]) -> None:
+        for part in _parts(items, _ITEMS_A_COMMIT):
+            with blind_commit(self._open, what="note outcomes") as batch:
+                batch.update("replay_items", _OUTCOME_COLUMNS, [_outcome_row(job.job_id, item) for item in part])
 
     def look_at_sent(self, job: ReplayJob) -> list[SentItem]:
         found = [
@@ -155,7 +151,7 @@ class ReplayJobs:
         def work(transaction: Any) -> bool:
             if not execute(transaction, statement):
                 return False
-            execute(transaction, audit_statement(job.owner, audit))
+            write_audit(transaction, job.owner, audit)
             return True
 
         changed: bool = transact(self._open, work, what="change a replay", tag="change_replay")
@@ -165,30 +161,24 @@ class ReplayJobs:
 # --- statements ---------------------------------------------------------------------------------------
 
 
-def _statements_of(start: ReplayStart) -> list[Statement]:
-    """The letter first: whether its row is as expected decides about all the others."""
+def _mark_letter(start: ReplayStart) -> Statement:
+    """Whether the letter's row is as expected decides about everything else."""
     letter = start.letter
-    key = {"tenant_id": letter.tenant_id, "dead_letter_id": letter.dead_letter_id}
-    mark: dict[str, Any] = {
-        **key,
+    params: dict[str, Any] = {
+        "tenant_id": letter.tenant_id,
+        "dead_letter_id": letter.dead_letter_id,
         "actor": start.audit.actor[:200],
         "current_request_id": start.request_id or None,
         "replays": letter.replays,
         "stalled_before": start.stalled_before,
     }
-    mark_types = LETTER_KEY | {
+    types = LETTER_KEY | {
         "actor": param_types.STRING,
         "current_request_id": param_types.STRING,
         "replays": param_types.INT64,
         "stalled_before": param_types.TIMESTAMP,
     }
-    item = ReplayItem(letter.tenant_id, letter.dead_letter_id, 0, "sent", replay_number=letter.replays + 1)
-    return [
-        (query("dead_letters", "start_replay"), mark, mark_types),
-        _item_statement(start.job_id, item, before="pending"),
-        *_reopenings(start),
-        audit_statement(letter.tenant_id, start.audit),
-    ]
+    return query("dead_letters", "start_replay"), params, types
 
 
 def _reopenings(start: ReplayStart) -> Iterator[Statement]:
@@ -217,20 +207,6 @@ def _job_statement(job: ReplayJob, name: str, values: dict[str, tuple[Any, Any]]
     return query("replays", name), params, _JOB_KEY | {key: kind for key, (_, kind) in values.items()}
 
 
-def _item_statement(job_id: str, item: ReplayItem, *, before: ItemState) -> Statement:
-    params: dict[str, Any] = {
-        "tenant_id": item.tenant_id,
-        "dead_letter_id": item.dead_letter_id,
-        "job_id": job_id,
-        "state": item.state,
-        "reason": item.reason,
-        "replay_number": item.replay_number,
-        "before": before,
-    }
-    types = dict.fromkeys(params, param_types.STRING) | {"replay_number": param_types.INT64}
-    return query("replays", "mark_item"), params, types
-
-
 # --- rows ---------------------------------------------------------------------------------------------
 
 _ITEM_COLUMNS = ("tenant_id", "dead_letter_id", "job_id", "position", "state", "reason", "created_at", "updated_at")
@@ -239,6 +215,14 @@ _ITEM_COLUMNS = ("tenant_id", "dead_letter_id", "job_id", "position", "state", "
 def _item_row(job: ReplayJob, item: ReplayItem) -> tuple[Any, ...]:
     key = (item.tenant_id, item.dead_letter_id, job.job_id)
     return (*key, item.position, item.state, item.reason, COMMIT_TIMESTAMP, COMMIT_TIMESTAMP)
+
+
+_OUTCOME_COLUMNS = ("tenant_id", "dead_letter_id", "job_id", "state", "reason", "replay_number", "updated_at")
+
+
+def _outcome_row(job_id: str, item: ReplayItem) -> tuple[Any, ...]:
+    key = (item.tenant_id, item.dead_letter_id, job_id)
+    return (*key, item.state, item.reason, item.replay_number, COMMIT_TIMESTAMP)
 
 
 def _job_row(job: ReplayJob) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import structlog
 from google.api_core.exceptions import GoogleAPICallError, InvalidArgument
 
 from schemas.transcript import Transcript
-from shared.errors import TransientFailure
+from shared.errors import PermanentFailure, TransientFailure
 from shared.gateways.channels import loopback_channel
 from shared.gateways.retry import with_short_retries
 from shared.gateways.speech_capabilities import RecognitionPlan, plan_recognition
@@ -71,6 +71,10 @@ class SpeechV2Recognizer:
         except InvalidArgument as error:
             raise translated(error, tried="BatchRecognize") from error
 
+    def running(self, job: SpeechJob) -> str:
+        """The operation that writes to the job's prefix now, or an empty string. Raises `TransientFailure`."""
+        return with_short_retries(lambda: self._search(job), budget_s=POLL_RETRY_BUDGET_S)
+
     def operation(self, name: str) -> SpeechOperation:
         """Where a recognition stands; polling costs nothing, so it is repeated shortly.
 
@@ -117,10 +121,16 @@ class SpeechV2Recognizer:
     def _running_for(self, job: SpeechJob) -> str:
         """A search that fails leaves us as wise as before: an empty string."""
         try:
+            return self._search(job)
+        except (TransientFailure, PermanentFailure) as error:
+            log.warning("speech_search_failed", code=error.code)
+            return ""
+
+    def _search(self, job: SpeechJob) -> str:
+        try:
             return find_running(self._client, parent=self._parent, output_uri_prefix=job.output_uri_prefix)
         except GoogleAPICallError as error:
-            log.warning("speech_search_failed", code=code_of(error))
-            return ""
+            raise translated(error, tried="ListOperations") from error
 
 
 def _language(results: tuple[SpeechResult, ...], job: SpeechJob) -> str:

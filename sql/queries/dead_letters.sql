@@ -139,17 +139,18 @@ JOIN stage_runs AS s
 WHERE d.tenant_id = @tenant_id AND d.state IN ('open', 'replaying') AND s.state = 'done'
 LIMIT @row_limit
 
--- name: close_letters
-UPDATE dead_letters AS d
-SET state = 'closed', closed_at = CURRENT_TIMESTAMP(), updated_at = PENDING_COMMIT_TIMESTAMP()
+-- name: still_arrived
+SELECT d.dead_letter_id, d.replayed_by
+FROM dead_letters AS d
+JOIN stage_runs AS s
+  ON s.tenant_id = @tenant_id AND s.request_id = COALESCE(d.current_request_id, d.request_id) AND s.stage = d.stage
 WHERE d.tenant_id = @tenant_id AND d.dead_letter_id IN UNNEST(@ids) AND d.state IN ('open', 'replaying')
-  AND EXISTS (
-    SELECT s.stage
-    FROM stage_runs AS s
-    WHERE s.tenant_id = @tenant_id AND s.request_id = COALESCE(d.current_request_id, d.request_id)
-      AND s.stage = d.stage AND s.state = 'done'
-  )
-THEN RETURN d.dead_letter_id, d.replayed_by
+  AND s.state = 'done'
+
+-- name: close_letters
+UPDATE dead_letters
+SET state = 'closed', closed_at = CURRENT_TIMESTAMP(), updated_at = PENDING_COMMIT_TIMESTAMP()
+WHERE tenant_id = @tenant_id AND dead_letter_id IN UNNEST(@ids)
 
 -- name: start_replay
 UPDATE dead_letters
@@ -201,7 +202,3 @@ SELECT stage, model, COUNT(*) AS calls, AVG(audio_s) AS audio_s, AVG(input_token
 FROM usage_ledger
 WHERE tenant_id = @tenant_id AND recorded_at >= @since
 GROUP BY stage, model
-
--- name: write_audit
-INSERT INTO audit_log (tenant_id, audit_id, actor, action, target, detail, outcome, occurred_at)
-VALUES (@tenant_id, @audit_id, @actor, @action, @target, PARSE_JSON(@detail), @outcome, PENDING_COMMIT_TIMESTAMP())

@@ -62,11 +62,6 @@ LEFT JOIN processing_requests AS r
 WHERE i.tenant_id = @tenant_id AND i.job_id = @job_id AND i.state IN ('sent', 'parked')
 ORDER BY i.position
 
--- name: mark_item
-UPDATE replay_items
-SET state = @state, reason = @reason, replay_number = @replay_number, updated_at = PENDING_COMMIT_TIMESTAMP()
-WHERE tenant_id = @tenant_id AND dead_letter_id = @dead_letter_id AND job_id = @job_id AND state = @before
-
 -- name: outcomes_of_replays
 SELECT state, COUNT(*) AS letters
 FROM replay_items

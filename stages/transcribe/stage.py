@@ -42,7 +42,11 @@ def submit(context: StageContext, deps: TranscribeDeps) -> Completed:
     job = _job_of_call(context, deps)
     rejected: tuple[str, ...] = ()
     if context.attempt > 1:
-        # An attempt that died between Speech's answer and its own commit left no name behind, but perhaps a transcript.
+        # An attempt that died between Speech's answer and its own commit left no name behind, but perhaps an operation
+        # or its transcript. In this order: what is not running any more has written its output before.
+        operation = deps.speech.running(job)
+        if operation:
+            raise _waiting_for(operation, context, deps, job, submissions=1, rejected=())
         search = _search_prefix(context, deps, job)
         if search.completed is not None:
             return search.completed
@@ -187,6 +191,18 @@ def _submitted(
 ) -> Waiting:
     """The paid step. Nothing may come between Speech's answer and the commit that stores the name."""
     operation = deps.speech.submit(job)
+    return _waiting_for(operation, context, deps, job, submissions=submissions, rejected=rejected)
+
+
+def _waiting_for(
+    operation: str,
+    context: StageContext,
+    deps: TranscribeDeps,
+    job: SpeechJob,
+    *,
+    submissions: int,
+    rejected: tuple[str, ...],
+) -> Waiting:
     now = context.now()
     return _still_waiting(
         TranscriptionCheckpoint(

@@ -64,6 +64,17 @@ def test_subscriptions_are_named_once_and_after_their_service_and_topic() -> Non
     assert list(names) == list(names.values())
 
 
+def test_dead_letters_wait_as_long_as_pubsub_keeps_them_and_are_archived_beside_the_recorder() -> None:
+    """31 days are the most; the archive is a pull subscription of its own, so a reader takes nothing from the recorder."""
+    (waiting,) = PIPELINE.services["dead_letter"].subscribes
+    archive = PIPELINE.archive_of(DEAD_LETTERS)
+    assert archive is not None
+    assert (waiting.retention_days, archive.retention_days) == (31, 31)
+    pushed = {item.subscription for service in PIPELINE.services.values() for item in service.subscribes}
+    assert archive.subscription not in pushed
+    assert {one.topic for one in PIPELINE.archives} <= set(PIPELINE.topics)
+
+
 def test_dead_letters_are_read_by_the_recorder_alone() -> None:
     readers = [
         name

@@ -54,11 +54,13 @@ def test_every_subscription_pushes_to_its_worker(stack: Stack) -> None:
             for item in subscriber.list_subscriptions(project=f"projects/{PROJECT_ID}")
         }
 
-    assert found == {
+    pushed = {
         item.subscription: (item.topic, f"http://127.0.0.1:{port_of(stack, name)}")
         for name, service in load_pipeline().services.items()
         for item in service.subscribes
     }
+    archives = {archive.subscription: (archive.topic, "") for archive in load_pipeline().archives}
+    assert found == pushed | archives
 
 
 def test_a_worker_started_by_hand_gets_its_messages(stack: Stack) -> None:

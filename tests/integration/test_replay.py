@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
@@ -11,7 +10,7 @@ from schemas.events import CallAnalyzed, CallReceived, CallTranscribed, Recordin
 from shared.claims import RunKey, Sleep
 from shared.dead_letters import LETTER_STATES, UNASSIGNED_TENANT, DeadLetter, LetterFilter
 from shared.deliveries import Delivery, parse_event
-from shared.desk_jobs import ReplayOptions
+from shared.desk_jobs import JobReport, ReplayOptions
 from shared.desk_transfer import export_letters, import_letters
 from shared.errors import ConfigurationError, Deferred, PermanentFailure, TenantBlocked, TransientFailure
 from shared.stage import Completed
@@ -217,7 +216,7 @@ def test_two_operators_at_once_send_every_letter_once(bench: DeskBench) -> None:
     """Both chose the same twenty letters before either of them began."""
     bench.fail("analyze", REFUSED, *(received(number) for number in range(1, 21)))
     first, second = bench.job(), bench.job()
-    begun: list[Any] = []
+    begun: list[JobReport] = []
 
     def pass_time(seconds: float) -> bool:
         bench.seconds += seconds

@@ -356,6 +356,30 @@ def test_crash_between_speechs_answer_and_the_commit_uses_the_output_that_came(r
     assert run.times_paid() == 1
 
 
+def test_an_operation_still_running_after_a_crash_is_adopted_and_paid_once(run: Run) -> None:
+    run.standin.plan.add(FaultRule(operation="recognition", kind="stall", delay_s=1.0))
+    first = run.wait().checkpoint["operation"]
+    paid = run.times_paid()
+    run.checkpoint, run.attempt = {}, 2  # the commit never happened
+
+    assert run.wait().checkpoint["operation"] == first
+    assert run.times_paid() == paid
+    assert run.collect(run.output()).next_event is not None
+
+
+def test_a_second_attempt_that_cannot_ask_does_not_pay_again(run: Run) -> None:
+    run.standin.plan.add(FaultRule(operation="recognition", kind="stall", delay_s=1.0))
+    run.wait()
+    paid = run.times_paid()
+    run.checkpoint, run.attempt = {}, 2
+    run.standin.plan.add(FaultRule(operation="list_operations", kind="status", grpc_code="PERMISSION_DENIED"))
+
+    with pytest.raises(PermanentFailure):
+        run.submit()
+
+    assert run.times_paid() == paid
+
+
 def test_second_attempt_without_output_submits(run: Run) -> None:
     run.standin.plan.add(FaultRule(operation="batch_recognize", kind="status", grpc_code="UNAVAILABLE"))
     with pytest.raises(TransientFailure):

@@ -13,7 +13,7 @@ from infra.local.emulators import Emulators
 from infra.local.errors import StackError
 from infra.local.plan import GRPC_STANDINS, HTTP_STANDINS, Plan, make_plan
 from infra.local.processes import ServiceSpec
-from infra.local.topics import DEAD_LETTERS_TOPIC, subscription_request
+from infra.local.topics import DEAD_LETTERS_TOPIC, archive_request, subscription_request
 from shared.pipeline import Pipeline, load_pipeline
 from shared.settings import load_settings
 
@@ -170,3 +170,19 @@ def test_a_dead_letter_that_cannot_be_recorded_does_not_go_round_in_circles() ->
 
     assert not recorder.dead_letter_policy.dead_letter_topic  # type: ignore[attr-defined]  # proto-plus
     assert stage.dead_letter_policy.dead_letter_topic == f"projects/p/topics/{DEAD_LETTERS_TOPIC}"  # type: ignore[attr-defined]  # proto-plus
+
+
+def test_dead_letters_outlive_a_month_without_anybody_who_reads_them() -> None:
+    pipeline = load_pipeline()
+    archive = pipeline.archive_of(DEAD_LETTERS_TOPIC)
+    assert archive is not None
+
+    kept = archive_request(project_id="p", archive=archive)
+    (recorder,) = requests_of(pipeline, "dead_letter", backoff_scale=1)
+
+    assert kept.message_retention_duration.days == 31
+    assert kept.retain_acked_messages
+    assert "expiration_policy" in kept, "left out, Pub/Sub deletes a subscription after 31 idle days"
+    assert not kept.expiration_policy.ttl
+    assert not kept.push_config.push_endpoint
+    assert recorder.message_retention_duration.days == 31  # type: ignore[attr-defined]  # proto-plus

@@ -123,7 +123,7 @@ def _vendor_fault(random: Random, *, over_s: float) -> VendorFault:
     target, operation, menu = random.choice(_MENUS)
     rule = {"operation": operation, **random.choice(menu), "times": random.randint(1, 5)}
     if rule["kind"] == "stall":
-        rule["delay_s"] = round(random.uniform(0.3, 3), 1)
+        rule["delay_s"] = round(random.uniform(2, 9) if operation == "recognition" else random.uniform(0.3, 3), 1)
     return VendorFault(_moment(random, over_s), target, rule)
 
 
@@ -158,7 +158,11 @@ _OUTPUT: tuple[dict[str, Any], ...] = (
     {"kind": "rubbish"},
     {"kind": "status", "grpc_code": "INTERNAL"},
 )
-_RECOGNITION: tuple[dict[str, Any], ...] = ({"kind": "status", "grpc_code": "INTERNAL"},)
+_RECOGNITION: tuple[dict[str, Any], ...] = (
+    {"kind": "status", "grpc_code": "INTERNAL"},
+    {"kind": "stall"},  # Speech takes its time: what died meanwhile must find its operation again
+    {"kind": "stall"},
+)
 
 _MENUS: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
     ("hubspot", "*", (*_OVER_HTTP, *_LOCKED_OUT)),
@@ -170,6 +174,7 @@ _MENUS: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
     ("callrail", "recording.file", _OVER_HTTP),
     ("speech", "batch_recognize", _GRPC),
     ("speech", "get_operation", _GRPC),
+    ("speech", "recognition", _RECOGNITION),
     ("speech", "recognition", _RECOGNITION),
     ("speech", "output", _OUTPUT),
     ("vertex", "generate_content", (*_GRPC, *_MODEL_TALK)),

@@ -41,6 +41,8 @@ _SAID = {
     "duration_s": 1.0,
     "turns": [{"start_s": 0, "end_s": 1, "text": "My water heater burst and I need a plumber today."}],
 }
+_INDEX_LAG_S = 2.0
+"""How far the CRMs' search indexes are behind: two calls of one person come faster than that."""
 _REST_S = 600.0
 """Far more than a run takes to settle; one that stands still is given up earlier (see `settle`)."""
 
@@ -134,9 +136,15 @@ def _deaths(plan: ChaosPlan, marks: Path) -> dict[str, str]:
 def _prepare(env: Mapping[str, str], made: list[ChaosTenant]) -> Mapping[str, str]:
     made += prepare_tenants(env)
     said = {"audio_uri": "*", "transcript": _SAID}
-    url = f"{env['SPEECH_ADMIN_URL']}/_standin/transcripts"
-    httpx.post(url, json=said, timeout=30.0, trust_env=False).raise_for_status()
+    _tell(env["SPEECH_ADMIN_URL"], "transcripts", said)
+    _tell(env["HUBSPOT_URL"], "lag", {"searches": 1, "seconds": _INDEX_LAG_S})
+    for tenant in made:
+        _tell(env["SALESFORCE_URL"], "orgs", {"consumer_key": tenant.consumer_key, "search_lag_s": _INDEX_LAG_S})
     return {}
+
+
+def _tell(url: str, door: str, document: Mapping[str, Any]) -> None:
+    httpx.post(f"{url}/_standin/{door}", json=document, timeout=30.0, trust_env=False).raise_for_status()
 
 
 @dataclass(frozen=True)
