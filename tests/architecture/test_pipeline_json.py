@@ -65,7 +65,7 @@ def test_subscriptions_are_named_once_and_after_their_service_and_topic() -> Non
 
 
 def test_dead_letters_wait_as_long_as_pubsub_keeps_them_and_are_archived_beside_the_recorder() -> None:
-    """31 days are the most; the archive is a pull subscription of its own, so a reader takes nothing from the recorder."""
+    """31 days are the most; the archive is a pull subscription of its own and takes nothing from the recorder."""
     (waiting,) = PIPELINE.services["dead_letter"].subscribes
     archive = PIPELINE.archive_of(DEAD_LETTERS)
     assert archive is not None

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -180,9 +181,9 @@ def test_dead_letters_outlive_a_month_without_anybody_who_reads_them() -> None:
     kept = archive_request(project_id="p", archive=archive)
     (recorder,) = requests_of(pipeline, "dead_letter", backoff_scale=1)
 
-    assert kept.message_retention_duration.days == 31
+    retention: list[Any] = [kept.message_retention_duration, recorder.message_retention_duration]
+    assert [one.days for one in retention] == [31, 31], "proto-plus makes a timedelta of it"
     assert kept.retain_acked_messages
     assert "expiration_policy" in kept, "left out, Pub/Sub deletes a subscription after 31 idle days"
     assert not kept.expiration_policy.ttl
     assert not kept.push_config.push_endpoint
-    assert recorder.message_retention_duration.days == 31  # type: ignore[attr-defined]  # proto-plus
