@@ -87,7 +87,7 @@ AUDIO: dict[str, bytes] = {
     "wav, 8 kHz, stereo": wav(2.0, channels=2),
     "wav, 16 kHz": wav(2.0, rate=16_000),
     "wav, 44 kHz, stereo": wav(2.0, rate=44_100, channels=2),
-    "ogg": tone("ogg", "libvorbis", seconds=2.0, rate=16_000),
+    "ogg": tone("ogg", "libopus", seconds=2.0, rate=48_000),
     "flac": tone("flac", "flac", seconds=2.0),
     "one second": wav(1.0),
     "silence": wav_header(32_000, channels=1, rate=8000, bytes_per_sample=2) + bytes(32_000),
