@@ -26,6 +26,9 @@ COMMANDS = Chapter(
         "no_token": Meaning("an event needs the tenant's own webhook address", "give the tenant a webhook_token"),
         "unreadable_payload": Meaning("the file cannot be read", _FILE),
         "unreadable_file": Meaning("the file cannot be read", _FILE),
+        "bad_connections": Meaning(
+            "`pipeline bench --connections` was given something else than numbers", "write 1,32,128,512"
+        ),
         "no_audio_file": Meaning("there is no such file", _FILE),
         "no_log": Meaning("a service that was started by hand has its output in its own terminal", "look there"),
         "stack_starting": Meaning("the local stack is still starting", "try again in a few seconds"),

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any, NoReturn
 
@@ -54,7 +54,9 @@ def envelope(data: bytes = b"{}", attributes: Mapping[str, str] | None = None, *
 
 def test_pubsubs_envelope_is_a_delivery() -> None:
     body = json.dumps(envelope(b"\x00data", {"tenant_id": "acme-plumbing"}, deliveryAttempt=3)).encode()
-    assert read_envelope(body) == Delivery("m-1", b"\x00data", {"tenant_id": "acme-plumbing"}, SUBSCRIPTION, 3)
+    published_at = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    attributes = {"tenant_id": "acme-plumbing"}
+    assert read_envelope(body) == Delivery("m-1", b"\x00data", attributes, SUBSCRIPTION, 3, published_at)
 
 
 def test_the_emulators_envelope_without_an_attempt_is_a_delivery() -> None:
