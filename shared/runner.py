@@ -200,12 +200,11 @@ class Runner:
         return replace(run, state="running", claim_token=token, attempt=attempt_after(run))
 
     def _give_up_again(self, run: StageRun, delivery: Delivery) -> Answer:
-        if _is_notification(delivery):
-            return ACKNOWLEDGED  # the dead letter holds the stage's own event; a late notification adds nothing
+        # A notification too: the publish of the dead letter may be what failed when the row was written.
         if self.stage.after_failure:
             self._publish_also(self.stage.after_failure(run), delivery)
         return self.give_up(
-            delivery,
+            _original(run, delivery),
             GivenUp(run.key.stage, run.error_code, run.error_detail, run.error_fix, attempts=run.attempt),
         )
 

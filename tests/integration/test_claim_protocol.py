@@ -282,7 +282,8 @@ class Protocol(RuleBasedStateMachine):
             self.executions.pop(actor, None)
         if actor.is_over:
             mail = self.actors.pop(actor)
-            mail.acknowledged |= actor.status is not None and actor.status < 300
+            if actor.status is not None:
+                mail.acknowledged = actor.status < 300  # a duplicate that was refused comes again, too
         self._collect_mail()
 
     def _collect_mail(self) -> None:
