@@ -35,6 +35,8 @@ from shared.gateways.spanner_errors import explain, explained, is_transient
 Report = Callable[[str], None]
 
 # Spanner's words for "this statement was applied before", forwards and backwards.
+_REPEATABLE = re.compile(r"^ALTER TABLE\s+\S+\s+REPLACE ROW DELETION POLICY", re.IGNORECASE)
+"""Succeeds however often it is sent, and so says nothing of whether it was applied before."""
 _THERE_BEFORE = re.compile(r"Duplicate (?:name|column)|Role\b.*already exists", re.IGNORECASE)
 _GONE_BEFORE = re.compile(
     r"\b(?:Table|Index|Column|Constraint|View|Role)\b.*(?:not found|does not exist)", re.IGNORECASE
@@ -158,7 +160,7 @@ class MigrationRun:
                 if there:
                     self._report(f"{migration.file_name}: statement {statement.number} is there: {statement.headline}")
             done = statement.number
-            if not there:
+            if not there and not _REPEATABLE.search(statement.text):
                 break
         return done
 
