@@ -231,7 +231,7 @@ def test_payload_too_large_for_pubsub_is_impossible(intake: Intake, piece: bytes
     """Whatever fits through the door fits into a message of 10 MB, into Spanner's column and into the inbox."""
     head = f"resource_id={call(1)}&company_resource_id={COMPANY}&note=".encode()
     statuses = set()
-    for share in (1, 2, 3):
+    for share in (1, 4):  # together below the 4 MB that a client takes from one pull
         room = MAX_BODY_BYTES // share - len(head)
         body = head + piece * (room // len(piece))
         headers = {
