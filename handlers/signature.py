@@ -19,7 +19,7 @@ _UNIX_SECONDS = re.compile(r"[0-9]{1,12}")
 
 def callrail_signature(key: str, body: bytes) -> str:
     """Base64 of HMAC-SHA1 over the raw body; the key is the signing key's characters, not decoded hex."""
-    return base64.b64encode(hmac.new(key.encode(), body, hashlib.sha1).digest()).decode()
+    return base64.b64encode(hmac.digest(key.encode(), body, "sha1")).decode()
 
 
 def forwarder_signature(key: str, timestamp: str, body: bytes) -> str:

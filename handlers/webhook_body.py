@@ -41,7 +41,7 @@ def _read_json(raw: bytes) -> dict[str, Any]:
 def _load_json(text: str) -> Any:
     """Raises `ValueError`."""
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = _DECODER.decode(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     # Looked for in the text first: walking through every body would cost more than reading it did.
@@ -52,6 +52,10 @@ def _load_json(text: str) -> Any:
 
 def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+"""Made once: `json.loads` with an argument makes a new one, with its own scanner, for every body."""
 
 
 def _writable(value: Any, *, depth: int) -> Any:

@@ -67,10 +67,11 @@ class Settings(BaseSettings):
     sweep_again_s: float = Field(default=300.0, gt=0)
     """When a run that was sent again, and did not move, is sent once more."""
     publish_window_ms: float = Field(default=5.0, ge=0, le=1000)
-    """How long a publish request waits for more messages while many senders are at work; a lone sender never waits.
+    """How long a publish request waits at most until as many messages are there as requests carried lately; a lone
+    sender never waits.
 
-    5 ms: below, the busy receiver makes more requests than it gains time; above, nothing is gained
-    (docs/operations/bench.md)."""
+    5 ms: below, a busy receiver makes more requests than it gains time; against Pub/Sub's own tens of milliseconds,
+    more would be felt (docs/operations/bench.md)."""
     tenant_cache_ttl_s: float = Field(default=60.0, gt=0)
     secret_cache_ttl_s: float = Field(default=300.0, gt=0)
     dead_letter_editing: bool = False

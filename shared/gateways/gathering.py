@@ -1,8 +1,8 @@
 """Gathers messages into publish requests, without making a lone sender wait.
 
-A batching window makes everybody wait for company, most of all the one sender who has none. Here the window is kept
-only while requests do carry company; whatever arrives while one request is put together or under way travels with the
-next (docs/operations/bench.md has the figures).
+A batching window makes everybody wait for company, most of all the one sender who has none. Here a request waits only
+until as many messages are there as requests carried lately, and the window at most; whatever arrives while one is put
+together or under way travels with the next (docs/operations/bench.md has the figures).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 MAX_MESSAGES = 1_000  # Pub/Sub's own limit for one request
 MAX_BYTES = 1_000_000
 """A request is closed when the next message would lead beyond this; a larger message travels alone."""
-_ALONE_AFTER = 8
-"""So many requests of one message in a row mean that there is one sender, for whom waiting is of no use."""
+_LOOK_S = 0.001
+"""How often a waiting request looks whether its usual company is there."""
+_FADING = 0.75
+"""Each smaller request lowers the expectation by a quarter: one that happened to be small does not end the habit."""
 
 Send = Callable[[str, Sequence[Any]], Sequence[str]]
 """Publishes messages to one topic path and returns their ids in their order; any exception goes to those who wait."""
@@ -65,7 +67,7 @@ class Gatherer:
         self._gathering = threading.Lock()
         """One thread at a time puts a request together, and only that thread touches the two below."""
         self._held_over: _Pending | None = None
-        self._single_requests = _ALONE_AFTER
+        self._expected = 1.0
         for number in range(senders):
             # Daemons: whoever published waits for the confirmation, so at the end of the process nothing is pending.
             threading.Thread(target=self._run, name=f"publish-{number}", daemon=True).start()
@@ -100,9 +102,7 @@ class Gatherer:
         """The next request's messages; waits for the first one."""
         batch = [self._held_over or self._arrived.get()]
         self._held_over = None
-        if self._single_requests < _ALONE_AFTER:
-            # Asleep, not at the queue: there, every message would wake this thread and take the interpreter's lock.
-            time.sleep(self._window_s)
+        self._wait_for_company()
         size = batch[0].size
         while len(batch) < MAX_MESSAGES:
             try:
@@ -114,8 +114,15 @@ class Gatherer:
                 self._held_over = following
                 break
             batch.append(following)
-        self._single_requests = self._single_requests + 1 if len(batch) == 1 else 0
+        self._expected = max(len(batch), self._expected * _FADING)
         return batch
+
+    def _wait_for_company(self) -> None:
+        """Until as many messages are there as requests carried lately; for a lone sender, that is at once."""
+        deadline = time.monotonic() + self._window_s
+        # Asleep, not at the queue: there, every message would wake this thread and take the interpreter's lock.
+        while 1 + self._arrived.qsize() < int(self._expected) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
 
     def _deliver(self, path: str, group: Sequence[_Pending]) -> None:
         try:

@@ -14,7 +14,7 @@ from infra.local.bench.bare import KEY_VARIABLE
 from infra.local.plan import PROJECT_ROOT, worker_command, worker_identity
 from infra.local.ports import Ports
 from infra.local.probes import wait_until_ready
-from infra.local.processes import ProcessGroup, ServiceSpec, terminate
+from infra.local.processes import Child, ProcessGroup, ServiceSpec, terminate
 from infra.local.senders import WEBHOOK_PATH
 
 WORKERS = 2
@@ -31,6 +31,7 @@ class Contestant:
     name: str
     url: str
     topic: str
+    log: Path
 
 
 @contextlib.contextmanager
@@ -48,12 +49,17 @@ def contestants(
         children = [group.spawn(spec) for spec in specs]
         for child in children:
             wait_until_ready(child, timeout_s=_READY_TIMEOUT_S, cancelled=threading.Event())
-        bare, receiver = (Contestant(s.name, f"{s.address}{WEBHOOK_PATH}", topic_of(s.name)) for s in specs)
+        bare, receiver = (_contestant(child) for child in children)
         yield bare, receiver
         terminate(children, grace_s=_GRACE_S)
     finally:
         group.close()
         ports.release()
+
+
+def _contestant(child: Child) -> Contestant:
+    name = child.spec.name
+    return Contestant(name, url=f"{child.spec.address}{WEBHOOK_PATH}", topic=topic_of(name), log=child.log)
 
 
 def topic_of(contestant: str) -> str:

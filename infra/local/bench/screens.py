@@ -37,7 +37,7 @@ def _machine_line(machine: Machine) -> Text:
 
 def _race_table(race: RaceResult) -> Table:
     title = f"receiver and bare Flask handler: {race.workers} processes of {race.threads} threads each"
-    table = _table(title, "conns", "who", "req/s", "of bare", "p50 ms", "p95", "p99", "errors", "lost")
+    table = _table(title, "conns", "who", "req/s", "of bare", "p50 ms", "p95", "p99", "errors", "inbox", "lost")
     for connections in race.receiver:
         table.add_row(str(connections), "receiver", *_cells(race.receiver[connections], race.ratio_at(connections)))
         table.add_row("", "bare", *_cells(race.bare[connections], None), style="dim", end_section=True)
@@ -53,6 +53,7 @@ def _cells(figures: Figures, ratio: float | None) -> list[str]:
         f"{figures.p95_ms:.1f}",
         f"{figures.p99_ms:.1f}",
         str(figures.errors),
+        str(figures.kept),
         str(figures.lost),
     ]
 

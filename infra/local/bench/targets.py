@@ -43,7 +43,7 @@ def judge_race(race: RaceResult) -> list[Verdict]:
     verdicts = [_judge_ratio("all numbers of connections", race.ratio_to_bare)]
     verdicts += [_judge_ratio(f"{connections} connections", race.ratio_at(connections)) for connections in race.bare]
     miss = f"{race.lost} lost" if race.lost else ""
-    verdicts.append(Verdict("receiver: answered with success, not published", "none", str(race.lost), miss))
+    verdicts.append(Verdict("receiver: answered with success and not kept", "none", str(race.lost), miss))
     if 512 in race.receiver:
         verdicts.append(_judge_rps(race.receiver[512].rps, bare=race.bare[512].rps))
     return verdicts
