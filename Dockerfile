@@ -2,8 +2,10 @@
 # dead_letter, operator). Nothing of the development requirements goes in.
 FROM python:3.11-slim AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements.txt .
-RUN python -m venv /opt/venv && /opt/venv/bin/pip install --require-hashes -r requirements.txt
+COPY requirements.txt infra/local/requirements-setup.txt ./
+RUN python -m venv /opt/venv && \
+    /opt/venv/bin/pip install --require-hashes -r requirements-setup.txt && \
+    /opt/venv/bin/pip install --require-hashes -r requirements.txt
 
 FROM python:3.11-slim
 ENV PATH=/opt/venv/bin:$PATH \
