@@ -189,7 +189,7 @@ def test_completion_overtakes_the_record_of_the_wait(chain: Chain, office: Offic
 
 def test_600_s_push_limit_doubles_paid_work(chain: Chain, office: Office) -> None:
     """octue#223, python-pubsub#593: a recogniser slower than any push request is still one job."""
-    chain.neighbours.plans["speech"].add(FaultRule(operation="recognition", kind="stall", delay_s=2.0))
+    chain.neighbours.plans["speech"].add(FaultRule(operation="recognition", kind="stall", delay_s=120))
     event = office.received(chain.new_tenant(), audio=wav(2.0, channels=2))
     assert office.take(office.publisher.messages[-1]) == 204
     stored = office.publisher.messages[-1]
@@ -200,6 +200,7 @@ def test_600_s_push_limit_doubles_paid_work(chain: Chain, office: Office) -> Non
         assert office.take(stored, swept="true") == 204
     assert office.runs(event)["transcribe"] == "waiting"
 
+    chain.neighbours.plans["speech"].clear()
     chain.neighbours.speech.book.wait_until_idle()
     office.delivered = len(office.publisher.messages)
     office.notify(event)

@@ -132,12 +132,12 @@ class Office:
         return {str(stage): str(state) for stage, state in rows}
 
     def request_state(self, event: CallReceived) -> str:
-        return str(
-            self.chain.database.value(
-                f"SELECT state FROM processing_requests WHERE tenant_id = '{event.tenant_id}'"
-                f" AND request_id = '{event.request_id}'"
-            )
+        """Empty as long as no delivery of the request was recorded."""
+        rows = self.chain.database.rows(
+            f"SELECT state FROM processing_requests WHERE tenant_id = '{event.tenant_id}'"
+            f" AND request_id = '{event.request_id}'"
         )
+        return str(rows[0][0]) if rows else ""
 
     def crm_calls(self, event: CallReceived) -> tuple[int, int]:
         """How many records of the call HubSpot and Salesforce hold for its tenant."""

@@ -7,7 +7,6 @@ Every stand-in serves the same small admin interface: `POST /_standin/faults` (a
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -47,24 +46,29 @@ class FaultPlan:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._rules: list[tuple[FaultRule, int, int]] = []
+        self._cleared = threading.Event()
+        """Replaced by each `clear`: who stalls by a rule of before is let go."""
 
     def add(self, *rules: FaultRule) -> None:
         with self._lock:
             self._rules += [(rule, rule.skip, rule.times) for rule in rules]
 
     def clear(self) -> None:
+        """Forget every rule; requests that stall right now go on at once."""
         with self._lock:
             self._rules.clear()
+            released, self._cleared = self._cleared, threading.Event()
+        released.set()
 
     def take(self, operation: str) -> FaultRule | None:
         """The first rule that applies to this operation now, used up by one; `stall` is waited out here."""
-        rule = self._pop(operation)
+        rule, cleared = self._pop(operation)
         if rule is not None and rule.kind == "stall":
-            time.sleep(rule.delay_s)
+            cleared.wait(rule.delay_s)
             return None
         return rule
 
-    def _pop(self, operation: str) -> FaultRule | None:
+    def _pop(self, operation: str) -> tuple[FaultRule | None, threading.Event]:
         with self._lock:
             for index, (rule, skip, left) in enumerate(self._rules):
                 if not fnmatchcase(operation, rule.operation):
@@ -76,8 +80,8 @@ class FaultPlan:
                     del self._rules[index]
                 else:
                     self._rules[index] = (rule, 0, left - 1)
-                return rule
-        return None
+                return rule, self._cleared
+            return None, self._cleared
 
 
 _RULES = TypeAdapter(list[FaultRule])
