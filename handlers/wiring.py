@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from shared.circuits import Breaker
     from shared.desk import Desk
-    from shared.gateways.calls import SpannerCalls
+    from shared.gateways.calls import SpannerCalls, SpannerConversations
     from shared.gateways.crm_registry import CrmRegistry
     from shared.gateways.dead_letter_archive import PubSubArchive
     from shared.gateways.objects import GcsObjectStore
@@ -230,11 +230,18 @@ def calls(settings: Settings, *, role: str | None = None) -> SpannerCalls:
     return SpannerCalls(database(settings, role=role))
 
 
-def stories(settings: Settings) -> SpannerStories:
-    """Where calls are, for the command line."""
+def conversations(settings: Settings, *, role: str) -> SpannerConversations:
+    """Reads calls without the place of their audio."""
+    from shared.gateways.calls import SpannerConversations
+
+    return SpannerConversations(database(settings, role=role))
+
+
+def stories(settings: Settings, *, role: str = "operator") -> SpannerStories:
+    """Where calls are, for the command line: a person looks in the operators' role and reaches no more than it may."""
     from shared.gateways.story import SpannerStories
 
-    return SpannerStories(database(settings))
+    return SpannerStories(database(settings, role=role))
 
 
 def schema_gap(settings: Settings) -> SchemaGap:
@@ -290,8 +297,8 @@ def sweeper(settings: Settings, *, role: str | None = None) -> Sweeper:
     )
 
 
-def desk(settings: Settings, *, role: str | None = None) -> Desk:
-    """The dead-letter desk."""
+def desk(settings: Settings, *, role: str = "operator") -> Desk:
+    """The dead-letter desk; people at the command line work in the operators' role."""
     from shared.desk import Desk
     from shared.gateways.dead_letter_store import SpannerDeadLetters
 

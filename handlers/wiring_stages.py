@@ -113,7 +113,7 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
         model=GeminiModel(
             project=settings.project_id, location=settings.vertex_location, local_address=settings.stand_ins.vertex
         ),
-        calls=wiring.calls(settings, role="analyze"),
+        calls=wiring.conversations(settings, role="analyze"),
         default_model=settings.analysis_model,
     )
     return StageSpec(
@@ -132,7 +132,7 @@ def _crm_sync(settings: Settings, service: Service) -> StageSpec:
     from stages.crm_sync import stage as crm_sync
 
     crms = GuardedCrms(wiring.crm_registry(settings), wiring.breaker(settings, role="crm_sync"))
-    deps = crm_sync.CrmSyncDeps(crms=crms, calls=wiring.calls(settings, role="crm_sync"))
+    deps = crm_sync.CrmSyncDeps(crms=crms, calls=wiring.conversations(settings, role="crm_sync"))
     return StageSpec(
         name="crm_sync",
         accepts=(CallAnalyzed, CallLeftIncomplete),

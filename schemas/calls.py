@@ -94,6 +94,9 @@ class CallRecord(Contract):
     tenant_id: str
     details: CallDetails
     recording: RecordingFacts | None = None
+    """None too for stages that may not know where audio lies."""
+    audio_s: float | None = None
+    """How long the audio is; unknown for calls stored before this was kept by itself."""
     no_audio_reason: str = ""
     transcript: Transcript | None = None
     analysis: CallAnalysis | None = None

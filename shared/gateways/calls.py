@@ -55,9 +55,7 @@ class SpannerCalls:
         self._open = open_database
 
     def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
-        params = {"tenant_id": tenant_id, "call_id": call_id}
-        rows = read_rows(self._open, query("calls", "read_call"), params, _CALL_TYPES, what="read call")
-        return _call_of(tenant_id, rows[0]) if rows else None
+        return _read(self._open, "read_call", tenant_id, call_id)
 
     def list_recent(self, tenant_id: str, *, limit: int) -> list[CallLine]:
         """The tenant's latest calls, newest first."""
@@ -77,12 +75,30 @@ class SpannerCalls:
         return [StoryLine(*row) for row in rows]
 
 
+class SpannerConversations:
+    """Implements `shared.ports.CallReader` for stages that need not know where audio lies, and may not read it."""
+
+    def __init__(self, open_database: OpenDatabase) -> None:
+        self._open = open_database
+
+    def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
+        """The call with `recording` left out."""
+        return _read(self._open, "read_conversation", tenant_id, call_id)
+
+
+def _read(open_database: OpenDatabase, name: str, tenant_id: str, call_id: str) -> CallRecord | None:
+    params = {"tenant_id": tenant_id, "call_id": call_id}
+    rows = read_rows(open_database, query("calls", name), params, _CALL_TYPES, what="read call")
+    return _call_of(tenant_id, rows[0]) if rows else None
+
+
 def _call_of(tenant_id: str, row: list[Any]) -> CallRecord:
-    details, recording, no_audio_reason, transcript, analysis, updated_at, crm = row
+    details, recording, audio_s, no_audio_reason, transcript, analysis, updated_at, crm = row
     return CallRecord(
         tenant_id=tenant_id,
         details=CallDetails.model_validate_json(details),
         recording=RecordingFacts.model_validate_json(recording) if recording else None,
+        audio_s=audio_s,
         no_audio_reason=no_audio_reason or "",
         transcript=Transcript.model_validate_json(transcript) if transcript else None,
         analysis=CallAnalysis.model_validate_json(analysis) if analysis else None,

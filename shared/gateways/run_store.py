@@ -191,6 +191,7 @@ def _write_call(batch: Any, run: StageRun, changes: CallChanges) -> None:
     written: dict[str, Any] = {}
     if changes.recording:
         written["recording"] = changes.recording.model_dump_json()
+        written["audio_s"] = changes.recording.duration_s
     if changes.no_audio_reason is not None:
         written["no_audio_reason"] = changes.no_audio_reason or None
     if changes.analysis_failed:

@@ -1,5 +1,17 @@
 -- name: read_call
-SELECT c.details, c.recording, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,
+SELECT c.details, c.recording, c.audio_s, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,
+  ARRAY(
+    SELECT AS STRUCT s.provider, s.person_id, s.person_type, s.person_created,
+      s.activity_id, s.activity_type, s.synced_at
+    FROM crm_syncs AS s
+    WHERE s.tenant_id = @tenant_id AND s.call_id = c.call_id
+    ORDER BY s.provider
+  ) AS crm
+FROM call_records AS c
+WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
+
+-- name: read_conversation
+SELECT c.details, NULL AS recording, c.audio_s, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,
   ARRAY(
     SELECT AS STRUCT s.provider, s.person_id, s.person_type, s.person_created,
       s.activity_id, s.activity_type, s.synced_at

@@ -122,8 +122,10 @@ def _recording_lines(call: CallRecord, analysis: CallAnalysis | None) -> tuple[s
 
 
 def _recording_line(call: CallRecord) -> str:
-    if call.recording is not None:
-        return f"Recorded, {clock(call.recording.duration_s)} long."
+    if call.audio_s is not None:
+        return f"Recorded, {clock(call.audio_s)} long."
+    if call.transcript is not None:
+        return "Recorded."
     return f"No recording: {_plain(call.no_audio_reason) or 'none was made'}."
 
 

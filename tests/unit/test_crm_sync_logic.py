@@ -130,7 +130,7 @@ def test_marketing_and_marks_show_only_what_is_there() -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"recording": RECORDING}, "Recorded, 03:42 long."),
+        ({"audio_s": RECORDING.duration_s}, "Recorded, 03:42 long."),
         ({"no_audio_reason": "recording_disabled"}, "No recording: recording disabled."),
         ({}, "No recording: none was made."),
     ],
