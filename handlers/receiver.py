@@ -7,9 +7,10 @@ tenants and signing keys are cached.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,7 @@ from shared.errors import PipelineError, TenantBlocked, TransientFailure
 from shared.inbox import Inbox
 from shared.names import first_request_id, side_request_id
 from shared.ports import Clock, Publisher, Secrets, TenantDirectory
+from shared.tenant_limits import TenantLimits
 
 log = structlog.get_logger()
 
@@ -64,14 +66,16 @@ class Reply:
 
     status: int
     body: Mapping[str, Any]
+    retry_after_s: int | None = None
 
 
 class Refused(Exception):
     """Ends the checks with a status; `code` and `message` are safe to show to anybody, `facts` are for the log."""
 
-    def __init__(self, status: int, code: str, message: str, **facts: str) -> None:
+    def __init__(self, status: int, code: str, message: str, retry_after_s: int | None = None, /, **facts: str) -> None:
         super().__init__(code)
         self.status = status
+        self.retry_after_s = retry_after_s
         self.code = code
         self.message = message
         self.facts = facts
@@ -86,6 +90,8 @@ class Receiver:
     publisher: Publisher
     inbox: Inbox
     now: Clock
+    limits: TenantLimits = field(default_factory=lambda: TenantLimits(rate_per_s=200.0, burst=2000.0))
+    """Shared by all requests of a process; the settings' defaults."""
     outage: Outage = field(default_factory=Outage)
     """What is known of Pub/Sub; shared by all requests of a process."""
 
@@ -95,7 +101,7 @@ class Receiver:
             payload, tenant = self._authenticate(post)
             return self._accept(post, payload, tenant, traceparent)
         except Refused as refused:
-            reply = _error(refused.status, refused.code, refused.message)
+            reply = replace(_error(refused.status, refused.code, refused.message), retry_after_s=refused.retry_after_s)
             log.warning("webhook_refused", code=refused.code, status=refused.status, **_id_of(reply), **refused.facts)
             return reply
         except PipelineError as error:
@@ -119,7 +125,15 @@ class Receiver:
         if tenant.status != "active":
             message = "this account is suspended; ask the operator of this service"
             raise Refused(403, "tenant_not_active", message, tenant_id=tenant.tenant_id)
+        self._check_share(tenant)
         return payload, tenant
+
+    def _check_share(self, tenant: Tenant) -> None:
+        """Last of the checks: only what is signed counts, so nobody uses up another's share by naming it."""
+        wait_s = self.limits.wait_s(tenant.tenant_id)
+        if wait_s:
+            message = "more webhooks than this account's share; nothing was kept, send it again later"
+            raise Refused(429, "over_share", message, math.ceil(wait_s), tenant_id=tenant.tenant_id)
 
     def _tenant_of(self, post: Post, payload: Mapping[str, Any]) -> Tenant:
         """Read from an unsigned body only to choose the key; believed once the signature holds."""

@@ -121,6 +121,7 @@ def _answer(reply: Reply) -> Response:
     request_id = reply.body.get("request_id")
     if request_id:
         response.headers["X-Request-Id"] = str(request_id)
-    if reply.status == 503:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    retry_after_s = RETRY_AFTER_S if reply.status == 503 else reply.retry_after_s
+    if retry_after_s is not None:
+        response.headers["Retry-After"] = str(retry_after_s)
     return response

@@ -71,6 +71,7 @@ def _webhook(settings: Settings) -> View:
     from handlers.webhook import WebhookService
     from shared.gateways.operator_client import OperatorClient
     from shared.inbox import Inbox
+    from shared.tenant_limits import TenantLimits
 
     publisher = publisher_of(settings, timeout_s=settings.receiver_publish_timeout_s)
     inbox_objects = receiver_objects(settings)
@@ -86,6 +87,7 @@ def _webhook(settings: Settings) -> View:
         publisher=publisher,
         inbox=Inbox(inbox_objects),
         now=now,
+        limits=TenantLimits(rate_per_s=settings.receiver_tenant_rate, burst=settings.receiver_tenant_burst),
     )
     health = HealthPage(
         can_publish=lambda: publisher.check(CallReceived.topic, timeout_s=2.0),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shared.claims import Admission
     from shared.runner import StageSpec
     from shared.stage import Completed, StageContext
+    from shared.tenant_limits import TenantLimits
 
 
 def stage_spec(name: str, settings: Settings) -> StageSpec:
@@ -77,6 +78,7 @@ def _download(settings: Settings, service: Service) -> StageSpec:
 
 
 def _transcribe(settings: Settings, service: Service) -> StageSpec:
+    from shared.fair_stage import within_share
     from shared.gateways.speech import speech_recognizer
     from shared.runner import StageSpec
     from stages.transcribe import stage as transcribe
@@ -96,7 +98,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
     return StageSpec(
         name="transcribe",
         accepts=(RecordingStored,),
-        run=partial(transcribe.submit, deps=deps),
+        run=within_share(partial(transcribe.submit, deps=deps), _shares(settings), vendor="Speech-to-Text"),
         after_failure=partial(left_incomplete, now=wiring.now),
         resume=partial(transcribe.collect, deps=deps),
         lease=_lease(settings, service),
@@ -105,6 +107,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
 
 
 def _analyze(settings: Settings, service: Service) -> StageSpec:
+    from shared.fair_stage import within_share
     from shared.gateways.gemini import GeminiModel
     from shared.runner import StageSpec
     from stages.analyze import stage as analyze
@@ -119,7 +122,7 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
     return StageSpec(
         name="analyze",
         accepts=(CallTranscribed,),
-        run=partial(analyze.run, deps=deps),
+        run=within_share(partial(analyze.run, deps=deps), _shares(settings), vendor="Vertex AI"),
         after_failure=partial(left_incomplete, now=wiring.now),
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
@@ -141,6 +144,13 @@ def _crm_sync(settings: Settings, service: Service) -> StageSpec:
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )
+
+
+def _shares(settings: Settings) -> TenantLimits:
+    """Google's quotas are the project's: a tenant gets a share. CallRail and CRMs count by the tenant's own account."""
+    from shared.tenant_limits import TenantLimits
+
+    return TenantLimits(rate_per_s=settings.stage_tenant_rate, burst=settings.stage_tenant_burst)
 
 
 def _lease(settings: Settings, service: Service) -> timedelta:

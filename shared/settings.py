@@ -60,6 +60,13 @@ class Settings(BaseSettings):
     publish_timeout_s: float = Field(default=8.0, gt=0, le=60)
     receiver_publish_timeout_s: float = Field(default=1.2, gt=0, le=60)
     """After this the receiver writes the webhook to the inbox instead; the sender has its answer within 2 s or so."""
+    receiver_tenant_rate: float = Field(default=200.0, gt=0)
+    """Signed webhooks a second of one tenant, for good and in each receiver process; more are answered 429. CallRail
+    sends nothing twice, so it is a fence against floods and no quota: twenty times what a large agency's calls make."""
+    receiver_tenant_burst: float = Field(default=2000.0, ge=1)
+    stage_tenant_rate: float = Field(default=50.0, gt=0)
+    """Calls a second that one tenant may begin at Speech or at the model, in each worker process; more wait."""
+    stage_tenant_burst: float = Field(default=500.0, ge=1)
     circuit_probe_s: float = Field(default=300.0, gt=0)
     """How often a vendor that refuses a tenant is tried again."""
     sweep_stale_s: float = Field(default=1500.0, gt=0)

@@ -112,6 +112,12 @@ TENANTS = Chapter(
             "the tenant is suspended, so its calls are kept and not processed",
             "`pipeline tenant resume TENANT`; its calls then go on by themselves with the next sweep",
         ),
+        "over_share": Meaning(
+            "the tenant sends more than its share of what all tenants use together: a stage puts its calls to sleep "
+            "and goes on with others', the receiver answers 429",
+            "nothing for a wave of calls: they go on by themselves. When it lasts, raise PIPELINE_STAGE_TENANT_RATE or "
+            "PIPELINE_RECEIVER_TENANT_RATE",
+        ),
         "tenant_config_unreadable": Meaning(
             "the tenant's stored configuration does not fit what this release understands; messages of the tenant are "
             "put back until it does",

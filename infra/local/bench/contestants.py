@@ -84,6 +84,9 @@ def _spec(name: str, command: tuple[str, ...], env: Mapping[str, str], *, port: 
             # Both: the bare handler's number of threads is the receiver's.
             **worker_identity("webhook"),
             "PIPELINE_TOPIC_PREFIX": f"bench-{name}-",
+            # All the load is one tenant's, and the race is about what the receiver can do, not about what it allows.
+            "PIPELINE_RECEIVER_TENANT_RATE": "1000000",
+            "PIPELINE_RECEIVER_TENANT_BURST": "1000000",
             "PORT": str(port),
         },
         address=url,
