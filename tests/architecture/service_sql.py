@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from schemas.calls import CallDetails
@@ -141,28 +140,25 @@ def recorded(role: str) -> Iterator[RecordingSpanner]:
     """Every method that the role's service calls, run once for each way it can go."""
     for store in sorted(stores_of_roles().get(role, ())):
         for method in methods_called(role, store):
-            for spanner, run in _ways(role, STORES[store], method):
-                run()
+            for spanner, made, given in ways(STORES[store], method, role=role):
+                bound = getattr(made, method)
+                bound(**arguments_of(bound, **given))
                 yield spanner
 
 
-def _ways(role: str, store: type, method: str) -> Iterator[tuple[RecordingSpanner, Callable[[], Any]]]:
-    special = _WAYS.get((store, method))
-    if special:
-        for spanner, arguments in special(role):
-            yield spanner, partial(_call, store, method, spanner, arguments)
-        return
-    spanner = RecordingSpanner()
-    yield spanner, partial(_call, store, method, spanner, {})
-
-
-def _call(store: type, method: str, spanner: RecordingSpanner, given: dict[str, Any]) -> None:
-    made = store(spanner.open, ttl_s=1, negative_ttl_s=1) if store is SpannerTenantDirectory else store(spanner.open)
-    bound = getattr(made, method)
-    bound(**arguments_of(bound, **given))
+def ways(store: type, method: str, *, role: str = "download") -> Iterator[tuple[RecordingSpanner, Any, dict[str, Any]]]:
+    """A store over a recording client, and the arguments that matter, for each way the method can go."""
+    special = _WAYS.get((store, method), _plainly)
+    for spanner, given in special(role):
+        is_directory = store is SpannerTenantDirectory
+        yield spanner, store(spanner.open, **({"ttl_s": 1, "negative_ttl_s": 1} if is_directory else {})), given
 
 
 Way = tuple[RecordingSpanner, dict[str, Any]]
+
+
+def _plainly(_role: str) -> Iterator[Way]:
+    yield RecordingSpanner(), {}
 
 
 def _insert_run(role: str) -> Iterator[Way]:

@@ -18,8 +18,8 @@ class Mutation:
     verb: str
     table: str
     columns: tuple[str, ...]
-    keys: tuple[Any, ...]
-    """First value of every row or key: the tenant."""
+    tenants: tuple[Any, ...]
+    """Whose rows: `tenant_id` of each, the first part of a key."""
 
 
 @dataclass
@@ -75,4 +75,5 @@ class RecordingSpanner:
         self._mutate("delete", table, (), keyset.keys)
 
     def _mutate(self, verb: str, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        self.mutations.append(Mutation(verb, table, tuple(columns), tuple(row[0] for row in rows)))
+        position = list(columns).index("tenant_id") if columns else 0
+        self.mutations.append(Mutation(verb, table, tuple(columns), tuple(row[position] for row in rows)))
