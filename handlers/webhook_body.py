@@ -19,6 +19,12 @@ _NESTED = re.compile(r"^(?P<name>[^\[\]]+)\[(?P<key>[^\[\]]*)\]$")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+_IDENTITY = frozenset(
+    {"tenant_id", "company_resource_id", "company_id", "callrail_company_id", "resource_id", "id", "call_id"}
+)
+"""Names that decide whose call it is and which. Repeated with another value they would be read as anybody likes."""
+
+
 class UnreadableBody(ValueError):
     """The body is not what its content type says; the text names the place, never the content."""
 
@@ -54,7 +60,15 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise ValueError("NaN and Infinity are not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Parsers disagree on which of two equal names counts, so a body that has them means nothing for sure."""
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return document
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_once_each)
 """Made once: `json.loads` with an argument makes a new one, with its own scanner, for every body."""
 
 
@@ -88,7 +102,9 @@ def _read_form(raw: bytes) -> dict[str, Any]:
         raise UnreadableBody(f"the body has more than {MAX_FIELDS} fields") from error
     document: dict[str, Any] = {}
     for name, text in pairs:
-        _place(document, name, _open_json(text))
+        if name in _IDENTITY and document.get(name, text) != text:
+            raise UnreadableBody("the body names its company, tenant or call twice, and differently")
+        _place(document, name, text if name in _IDENTITY else _open_json(text))
     return document
 
 

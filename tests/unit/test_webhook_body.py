@@ -142,3 +142,59 @@ def test_whatever_is_read_can_be_written_into_an_event(document: dict[str, Any])
         assert b"NaN" in raw or b"Infinity" in raw
         return
     event_with(read).model_dump_json()
+
+
+# -- one meaning only ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"company_resource_id":"COM1","company_resource_id":"COM2"}',
+        b'{"tenant_id":"a","tenant_id":"a"}',
+        b'{"company_resource_id":"COM1","company\\u005fresource_id":"COM2"}',
+        b'{"a":{"b":1,"b":2}}',
+        b'{"a":[{"b":1,"b":2}]}',
+        '{"resource_id":"CAL1"}'.encode("utf-16"),
+        '{"resource_id":"CAL1"}'.encode("utf-32"),
+        b'{"resource_id":"CAL1"}{"resource_id":"CAL2"}',
+        b'{"resource_id":"CAL1"}\x00',
+        b'{"resource_id":"CAL1",}',
+        b"{'resource_id':'CAL1'}",
+        b'{"resource_id":"CAL1"/**/}',
+        b'{"duration":NaN}',
+        b'{"resource_id":"CAL\xff"}',
+        b'{"resource_id":"CAL\xc0\xaf"}',
+        b"resource_id=CAL1",
+    ],
+)
+def test_a_json_body_that_parsers_read_differently_is_refused(body: bytes) -> None:
+    with pytest.raises(UnreadableBody):
+        read_body(body, JSON_TYPE)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"company_resource_id=COM1&company_resource_id=COM2",
+        b"tenant_id=a&tenant_id=b",
+        b"company_id=1&company%5Fid=2",
+        b"resource_id=CAL1&resource_id=CAL2",
+        b"id=1&x=y&id=%32",
+    ],
+)
+def test_a_form_that_names_two_owners_or_calls_is_refused(body: bytes) -> None:
+    with pytest.raises(UnreadableBody):
+        read_body(body, FORM_TYPE)
+
+
+def test_a_form_that_repeats_itself_or_another_field_costs_no_call() -> None:
+    assert read_body(b"id=1&id=1&note=a&note=b", FORM_TYPE) == {"id": "1", "note": "b"}
+
+
+def test_an_id_in_a_form_is_never_opened_as_json() -> None:
+    assert read_body(b'company_id=["1","2"]', FORM_TYPE) == {"company_id": '["1","2"]'}
+
+
+def test_a_semicolon_separates_nothing() -> None:
+    assert read_body(b"company_id=1;company_id=2", FORM_TYPE) == {"company_id": "1;company_id=2"}
