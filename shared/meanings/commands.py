@@ -81,6 +81,13 @@ COMMANDS = Chapter(
         ),
         "bad_tenant_file": Meaning("the tenant's file has mistakes, all listed", _FILE),
         "published_secret": Meaning("the signing key is an example that anybody can read", "use CallRail's own key"),
+        "rotation_unfinished": Meaning(
+            "two signing keys are in use already", "`pipeline tenant rotate-secret TENANT --finish`"
+        ),
+        "no_rotation": Meaning("there is one signing key only", "`pipeline tenant rotate-secret TENANT`"),
+        "weak_key": Meaning(
+            "the signing key is too short, or an example that anybody can read", "use CallRail's own key"
+        ),
         "tenant_exists": Meaning("the tenant is there already", "`pipeline tenant update TENANT --config FILE`"),
         "tenant_offboarded": Meaning("the tenant was offboarded for good", "create a new tenant"),
         "route_taken": Meaning("a company or token belongs to another tenant", "correct the file"),

@@ -198,3 +198,34 @@ def test_the_guides_published_signing_key_is_refused_outside_a_local_stack(
 
     with pytest.raises(ConfigurationError, match="which anybody can read"):
         terminal.create("second-tenant", callrail_company_id="777", **published)
+
+
+def test_a_signing_key_is_replaced_with_both_in_use_meanwhile_and_never_shown(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    terminal.create()
+    new_key = "the-new-signing-key-that-callrail-shows"
+    (tmp_path / "key").write_text(new_key + "\n")
+
+    begun = terminal.run("rotate-secret", "demo-tenant-001", "--key-file", str(tmp_path / "key"))
+    old, new = json.loads(terminal.run("show", "demo-tenant-001", "--json"))["config"]["webhook_secret_names"]
+    with pytest.raises(ConfigurationError, match="two signing keys"):
+        terminal.run("rotate-secret", "demo-tenant-001", "--key-file", str(tmp_path / "key"))
+    ended = terminal.run("rotate-secret", "demo-tenant-001", "--finish")
+
+    assert (terminal.secrets.read(old), terminal.secrets.read(new)) == (SECRET, new_key)
+    assert json.loads(terminal.run("show", "demo-tenant-001", "--json"))["config"]["webhook_secret_names"] == [new]
+    assert f"secret {old} is out of use" in ended
+    assert new_key not in begun + ended + terminal.everything_stored()
+
+
+def test_a_weak_or_missing_new_key_changes_nothing(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.create()
+    (tmp_path / "key").write_text("short")
+
+    for path in (tmp_path / "key", tmp_path / "absent"):
+        with pytest.raises(ConfigurationError):
+            terminal.run("rotate-secret", "demo-tenant-001", "--key-file", str(path))
+
+    names = json.loads(terminal.run("show", "demo-tenant-001", "--json"))["config"]["webhook_secret_names"]
+    assert names == ["demo-tenant-001-webhook-secret"]
