@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from schemas.events import CallAnalyzed
+from schemas.events import CallAnalyzed, CallReceived, Event
 from shared.claims import RunKey
 from shared.deliveries import Delivery, decode_event
 from shared.errors import InvalidEvent, PermanentFailure, PipelineError
 from shared.gateways.tenants import SpannerTenantDirectory
+from shared.inbox import Inbox
 from shared.names import (
     first_request_id,
     incomplete_request_id,
@@ -27,6 +28,7 @@ from shared.names import (
 from tests.architecture.service_sql import STORES, ways
 from tests.architecture.test_repository_tenants import WITHOUT_A_TENANT, methods
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
+from tests.support.ports import NOON, MemoryObjects, MemoryPublisher
 from tests.support.samples import arguments_of
 from tests.support.trouble import CALL, Trouble, raising
 
@@ -237,6 +239,54 @@ def test_whatever_a_call_is_called_its_objects_stay_in_its_tenants_folder(call_i
     assert name.count("/") == 2
     assert not {"", ".", ".."} & set(name.split("/"))
     assert owner_of_transcript(transcript_prefix(ATTACKER, "r-00000001") + "x.json").tenant_id == ATTACKER
+
+
+# -- the inbox ----------------------------------------------------------------------------------------
+
+
+def _webhook(tenant_id: str) -> CallReceived:
+    return CallReceived(
+        tenant_id=tenant_id,
+        request_id=first_request_id(tenant_id, CALL),
+        call_id=CALL,
+        kind="post_call",
+        received_at=NOON,
+        payload={"resource_id": CALL},
+    )
+
+
+def _kept(event: Event, **changes: str) -> bytes:
+    return json.dumps({"attributes": {**event.attributes(), **changes}, "event": event.model_dump_json()}).encode()
+
+
+@pytest.mark.parametrize(
+    ("folder", "content"),
+    [
+        (VICTIM, _kept(_webhook(ATTACKER))),
+        (ATTACKER, _kept(_webhook(VICTIM))),
+        (ATTACKER, _kept(_webhook(ATTACKER), tenant_id=VICTIM)),
+        (f"{ATTACKER}/../{VICTIM}", _kept(_webhook(VICTIM))),
+        (ATTACKER, _kept(CallAnalyzed(tenant_id=ATTACKER, request_id=first_request_id(ATTACKER, CALL), call_id=CALL))),
+    ],
+)
+def test_an_inbox_object_whose_name_attributes_and_event_disagree_starts_nothing(folder: str, content: bytes) -> None:
+    request_id = first_request_id(ATTACKER, CALL)
+    objects, publisher = MemoryObjects(), MemoryPublisher()
+    objects.held[f"inbox/{folder}/{request_id}-0123456789abcdef.json"] = content
+
+    Inbox(objects).drain(publisher)
+
+    assert publisher.topics() == ["dead-letters"]
+
+
+def test_an_inbox_object_in_its_place_is_published() -> None:
+    objects, publisher = MemoryObjects(), MemoryPublisher()
+    inbox = Inbox(objects)
+    inbox.keep(_webhook(ATTACKER), _webhook(ATTACKER).attributes())
+
+    inbox.drain(publisher)
+
+    assert publisher.topics() == ["call-received"]
 
 
 def test_two_tenants_with_the_same_call_share_no_name() -> None:
