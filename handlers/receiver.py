@@ -44,6 +44,9 @@ MAX_EVENT_CHARS = 2_600_000
 """What `stage_runs.event` can hold (Spanner: 2,621,440 characters), less what a later event may add. Escapes make an
 event up to six times as long as its body. A Pub/Sub message of that many characters is still far below 10 MB."""
 RETRY_AFTER_S = 5
+_DECOYS = ("nobody's key", "nobody's other key")
+"""As many as a tenant can have. A refusal costs as many digests of the body whether there is a tenant or not: a body of
+a megabyte would tell by its milliseconds. What these sign is not asked."""
 _SAFE_SUBJECT = re.compile(r"^[A-Za-z0-9_.:-]{1,64}$")
 
 
@@ -146,7 +149,8 @@ class Receiver:
         claimed = payload.get("tenant_id")
         is_clear = len(found) == 1 and (claimed in (None, "") or claimed == next(iter(found)))
         if not is_clear or (post.token is not None and candidates[0] is None):
-            # The same answer as for a wrong signature: who our tenants are is nobody's business.
+            # The same answer as for a wrong signature, after the same work: who our tenants are is nobody's business.
+            is_signed("callrail", _DECOYS, post.body, post.headers, now_s=0)
             raise _unauthorized("unknown_company")
         return next(iter(found.values()))
 
@@ -164,6 +168,7 @@ class Receiver:
             return
         if unreadable:
             raise TransientFailure("signing_key_unreadable", unreadable.detail) from unreadable
+        is_signed("callrail", _DECOYS[len(keys) :], post.body, post.headers, now_s=0)
         raise _unauthorized("bad_signature", tenant_id=tenant.tenant_id)
 
     # -- acceptance ----------------------------------------------------------------------------------
