@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ARGS ?=
+# Most tests wait for an emulator, so more workers than cores pay; a debugger wants none: make test WORKERS=0
+WORKERS ?= 4
 BIN := .venv/bin
 READY := .venv/.ready
 
@@ -21,7 +23,7 @@ demo: $(READY) ## follow one call through the whole pipeline
 	@$(BIN)/pipeline demo $(ARGS)
 
 test: $(READY) ## run all tests
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 up: $(READY) ## run the local stack until Ctrl-C
 	@$(BIN)/pipeline local up $(ARGS)
