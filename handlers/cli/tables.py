@@ -1,4 +1,4 @@
-"""Tables on a terminal: as a table where it fits, as one block of lines for each row where it does not."""
+"""Lists on a terminal: a framed table, a plain one where that is too wide, otherwise a block of lines for each row."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from rich.table import Table
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, console: Console) -> None:
-    """The first column names the row and is never cut. Cells are printed as they are, whatever they hold."""
-    table = Table(title=title, title_justify="left")
-    for number, heading in enumerate(headings):
-        table.add_column(heading, no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    if not rows or _fits(table, console):
-        console.print(table)
-        return
+    """Nothing is cut: rich would shorten words until nobody can read them. Cells are printed as they are."""
+    framed = Table(*headings, title=title, title_justify="left")
+    plain = Table(*headings, title=title, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    for table in (framed, plain):
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        if not rows or _fits(table, console):
+            console.print(table)
+            return
     console.print(title, markup=False, style="italic")
     indent = max(map(len, headings)) + 2
     for row in rows:
@@ -29,5 +29,4 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
 
 
 def _fits(table: Table, console: Console) -> bool:
-    """Whether no word has to be cut: rich would shorten them until nobody can read them."""
-    return Measurement.get(console, console.options.update(max_width=1_000), table).minimum <= console.width
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width
