@@ -36,7 +36,6 @@ class Settings(BaseSettings):
     project_id: str = Field(default="", validation_alias="GOOGLE_CLOUD_PROJECT")
     on_cloud_run: str = Field(default="", validation_alias="K_SERVICE")
     revision: str = Field(default="local", validation_alias="K_REVISION")
-    region: str = "us-central1"
     spanner_instance: str = "pipeline-prod"
     spanner_database: str = "pipeline-db"
     audio_bucket: str = ""
