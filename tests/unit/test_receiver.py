@@ -85,7 +85,7 @@ class Bench:
             inbox=Inbox(self.objects),
             now=clock,
         )
-        health = HealthPage(can_publish=lambda: True, neighbours=dict, now=clock)
+        health = HealthPage(can_publish=lambda: True, can_keep=lambda: True, neighbours=dict, now=clock)
         return served(WebhookService(receiver=receiver, health=health))
 
     def post(  # as many parts as a request has
@@ -453,7 +453,7 @@ def test_a_fault_of_ours_is_never_a_success_and_shows_nothing(error: Exception, 
         inbox=Inbox(MemoryObjects()),
         now=HandClock(),
     )
-    health = HealthPage(can_publish=lambda: True, neighbours=dict, now=HandClock())
+    health = HealthPage(can_publish=lambda: True, can_keep=lambda: True, neighbours=dict, now=HandClock())
     client = served(WebhookService(receiver=receiver, health=health)).test_client()
     answer = client.post(SHARED_PATH, json=POST_CALL)
     assert (answer.status_code, error_of(answer)) == (status, code)
