@@ -23,7 +23,7 @@ demo: $(READY) ## follow one call through the whole pipeline
 	@$(BIN)/pipeline demo $(ARGS)
 
 test: $(READY) ## run all tests
-	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 up: $(READY) ## run the local stack until Ctrl-C
 	@$(BIN)/pipeline local up $(ARGS)

@@ -24,9 +24,6 @@ from shared.settings import load_settings
 
 T = TypeVar("T")
 
-SHARED_STACK = "shared_stack"
-"""The tests that use the session's stack, as a group that one worker takes (tests/support/grouping.py)."""
-
 _IMPATIENT = {
     # A replay right after a token was mended must not meet the old one in a worker's cache.
     "PIPELINE_SECRET_CACHE_TTL_S": "0.2",
