@@ -16,6 +16,7 @@ import pytest
 from shared.dead_letters import TOPIC, DeadLetter, GivenUp, dead_letter_attributes
 from shared.deliveries import Delivery
 from shared.errors import PermanentFailure
+from shared.gateways import dead_letter_archive
 from shared.gateways.publisher import PubSubPublisher
 from tests.support.desk_bench import OURS, THEIRS, failing, received
 from tests.support.desk_terminal import OPERATOR, DeskTerminal, open_terminal
@@ -230,7 +231,7 @@ def test_ctrl_c_stops_after_the_letter_in_hand_and_resume_goes_on(terminal: Desk
     given_up(terminal, 3)
 
     def press_ctrl_c() -> None:
-        eventually(lambda: terminal.sent, what="the first letter")
+        eventually(lambda: bool(terminal.sent), what="the first letter")
         os.kill(os.getpid(), signal.SIGINT)
 
     with terminal.workers():
@@ -369,7 +370,10 @@ def test_letters_go_to_a_file_for_one_reader_and_come_back_once(terminal: DeskTe
     assert "cannot read" in terminal.refused("import", str(tmp_path / "none"))
 
 
-def test_drain_records_what_waited_in_the_archive_and_nothing_twice(terminal: DeskTerminal) -> None:
+def test_drain_records_what_waited_in_the_archive_and_nothing_twice(
+    terminal: DeskTerminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dead_letter_archive, "_PULL_TIMEOUT_S", 1.0)
     publisher = PubSubPublisher(project_id="test-project", topic_prefix=terminal.prefix, timeout_s=5, window_ms=2)
     for number in (1, 2):
         event = received(number)
