@@ -6,6 +6,15 @@ WHERE tenant_id = @tenant_id
     (state IN ('waiting', 'deferred', 'blocked') AND due_at <= @now)
     OR (state = 'running' AND lease_until <= @now AND (due_at IS NULL OR due_at <= @now))
     OR (state = 'retrying' AND updated_at <= @stale_before AND (due_at IS NULL OR due_at <= @now))
+    OR (
+      state = 'failed' AND updated_at BETWEEN TIMESTAMP_SUB(@now, INTERVAL 31 DAY) AND @stale_before
+      AND (due_at IS NULL OR due_at <= @now)
+      AND NOT EXISTS (
+        SELECT d.request_id
+        FROM dead_letters AS d
+        WHERE d.tenant_id = @tenant_id AND d.request_id = stage_runs.request_id
+      )
+    )
   )
 ORDER BY COALESCE(due_at, updated_at)
 LIMIT @row_limit

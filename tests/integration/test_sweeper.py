@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject
 
 from infra.local.standins.faults import FaultRule
 from schemas.events import CallReceived
 from shared import sweeper as sweeping
 from shared.claims import RunKey
-from shared.errors import Deferred, TenantBlocked, TransientFailure
+from shared.errors import Deferred, PermanentFailure, TenantBlocked, TransientFailure
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
@@ -153,6 +154,54 @@ def test_a_run_that_fails_and_is_not_redelivered_is_sent_again(bench: Bench) -> 
     assert deliver_swept(bench) == 204
     assert bench.contexts[-1].attempt == 2
     assert bench.run_row()["state"] == "done"
+
+
+def fails_without_a_letter(bench: Bench) -> None:
+    """A duplicate of an acknowledged message gives the stage up while Pub/Sub is away, and does not come again."""
+    bench.behave = raising(Deferred("daily_quota", "tomorrow", until=bench.clock()))
+    assert bench.deliver() == 204
+    bench.behave = raising(PermanentFailure("not_audio", "a page"))
+    bench.publisher.failing = 1
+    assert bench.deliver() == 503
+    assert (bench.run_row()["state"], bench.publisher.topics()) == ("failed", [])
+
+
+def test_a_failed_run_whose_dead_letter_was_never_published_gets_one(bench: Bench) -> None:
+    """Fault found here: nobody looked at failed runs; the call stood still without a letter that tells of it."""
+    fails_without_a_letter(bench)
+
+    report = long_after(bench).sweep()
+
+    assert report.actions == {"failed_sent_again": 1}
+    assert deliver_swept(bench) == 204
+    assert bench.publisher.topics()[-1] == "dead-letters"
+
+
+def test_a_failed_run_that_has_its_dead_letter_is_left_alone(bench: Bench) -> None:
+    fails_without_a_letter(bench)
+    columns = {
+        "tenant_id": OUR_TENANT.tenant_id,
+        "dead_letter_id": "d-1",
+        "request_id": RECEIVED.request_id,
+        "call_id": RECEIVED.call_id,
+        "stage": "download",
+        "state": "open",
+        "reason": "not_audio",
+        "detail": "a page",
+        "fix": "",
+        "attempts": 1,
+        "occurrences": 1,
+        "replays": 0,
+        "topic": RECEIVED.topic,
+        "event": "{}",
+        "attributes": JsonObject({}),
+        "created_at": COMMIT_TIMESTAMP,
+        "updated_at": COMMIT_TIMESTAMP,
+    }
+    with bench.database.database.batch() as batch:
+        batch.insert(table="dead_letters", columns=tuple(columns), values=[tuple(columns.values())])
+
+    assert long_after(bench).sweep().actions == {}
 
 
 def test_a_request_whose_next_event_was_lost_is_pushed_on(bench: Bench) -> None:
