@@ -18,7 +18,8 @@ def run_series(seeds: range, *, report: Path, same: Mapping[str, Any], run: Run)
 
     `report` is JSON lines, appended after each run. Only lines that agree with `same` (calls, duration) count.
     """
-    known = {line["seed"]: line for line in _lines_of(report) if same.items() <= line.items()}
+    lines = [line for line in _lines_of(report) if same.items() <= line.items()]
+    known: dict[int, Mapping[str, Any]] = {line["seed"]: line for line in lines}
     for seed in seeds:
         if seed not in known:
             known[seed] = run(seed)
@@ -27,11 +28,11 @@ def run_series(seeds: range, *, report: Path, same: Mapping[str, Any], run: Run)
         yield known[seed]
 
 
-def _lines_of(report: Path) -> list[dict[str, Any]]:
+def _lines_of(report: Path) -> list[Mapping[str, Any]]:
     """A last line that a kill cut short is left out; its seed runs again."""
     if not report.exists():
         return []
-    found = []
+    found: list[Mapping[str, Any]] = []
     text = report.read_text(encoding="utf-8")
     for line in text.splitlines():
         try:
