@@ -172,23 +172,19 @@ class _Live:
         return ids
 
 
-_TIMES = """
-SELECT TIMESTAMP_DIFF(finished_at, received_at, MICROSECOND) / 1000
-FROM processing_requests
-WHERE tenant_id = @tenant_id AND request_id IN UNNEST(@ids) AND state = 'done' AND finished_at IS NOT NULL
-"""
-
-
 def _figures(database: Any, request_ids: Sequence[str]) -> LiveFigures:
     """Wait for the calls to end, for a while, then count."""
     from google.cloud.spanner_v1 import param_types
+
+    from shared.gateways.queries import query
 
     types = {"tenant_id": param_types.STRING, "ids": param_types.Array(param_types.STRING)}
     params = {"tenant_id": DEMO_TENANT_ID, "ids": list(request_ids)}
     deadline = time.monotonic() + _SETTLE_TIMEOUT_S
     while True:
         with database.snapshot() as snapshot:
-            times = sorted(float(row[0]) for row in snapshot.execute_sql(_TIMES, params=params, param_types=types))
+            rows = snapshot.execute_sql(query("audit", "ms_to_the_end"), params=params, param_types=types)
+            times = sorted(float(row[0]) for row in rows)
         if len(times) == len(request_ids) or time.monotonic() > deadline:
             break
         time.sleep(_POLL_S)
