@@ -7,13 +7,15 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 ARGS ?=
+# Most tests wait for an emulator, so more workers than cores pay; a debugger wants none: make test WORKERS=0
+WORKERS ?= 4
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test up bench chaos lint lock recordings clean
+.PHONY: help setup demo test up bench chaos chaos-series lint lock recordings clean
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with everything in it (about a minute, once)
 
@@ -21,7 +23,7 @@ demo: $(READY) ## follow one call through the whole pipeline
 	@$(BIN)/pipeline demo $(ARGS)
 
 test: $(READY) ## run all tests
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(WORKERS) --no-loadscope-reorder $(ARGS)
 
 up: $(READY) ## run the local stack until Ctrl-C
 	@$(BIN)/pipeline local up $(ARGS)
@@ -31,6 +33,9 @@ bench: $(READY) ## measure what README.md promises
 
 chaos: $(READY) ## 500 calls under every fault we know, then an audit (ARGS="--seed 42" repeats a plan)
 	@$(BIN)/pipeline chaos --calls 500 --duration 5m $(ARGS)
+
+chaos-series: $(READY) ## 1,000 calls with each of 20 seeds; hours; goes on where chaos-series.jsonl ends
+	@$(BIN)/pipeline chaos --seeds 20 --calls 1000 --duration 5m $(ARGS)
 
 lint: $(READY) ## ruff, mypy, import rules
 	$(BIN)/ruff check

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -68,7 +69,13 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_once_each)
+def _float_or_text(text: str) -> float | str:
+    """What no float holds (1e999) stays as it was written: as infinity it would leave the event as null."""
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_float_or_text, object_pairs_hook=_once_each)
 """Made once: `json.loads` with an argument makes a new one, with its own scanner, for every body."""
 
 

@@ -70,6 +70,7 @@ def _webhook(settings: Settings) -> View:
     from handlers.warm_up import WarmUp
     from handlers.webhook import WebhookService
     from shared.gateways.operator_client import OperatorClient
+    from shared.gateways.storage_probe import storage_answers
     from shared.inbox import Inbox
     from shared.tenant_limits import TenantLimits
 
@@ -91,6 +92,7 @@ def _webhook(settings: Settings) -> View:
     )
     health = HealthPage(
         can_publish=lambda: publisher.check(CallReceived.topic, timeout_s=2.0),
+        can_keep=lambda: storage_answers(settings),
         neighbours=operator.neighbours,
         now=now,
     )

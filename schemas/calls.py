@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import AwareDatetime, Field
 
@@ -13,6 +13,7 @@ from schemas.transcript import Transcript
 
 Direction = Literal["inbound", "outbound"]
 Provider = Literal["hubspot", "salesforce"]
+PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 
 class Marketing(Contract):

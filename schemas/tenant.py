@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
 from schemas.base import Contract
-from schemas.calls import Provider
+from schemas.calls import PROVIDERS, Provider
 
 TENANT_ID_PATTERN = re.compile(r"^[a-z0-9](?:[a-z0-9-]{1,38}[a-z0-9])$")
 SECRET_NAME_PATTERN = re.compile(r"^[A-Za-z0-9_-]{1,200}$")
@@ -79,12 +79,7 @@ class CrmConfig(Contract):
 
     @property
     def providers(self) -> tuple[Provider, ...]:
-        present: list[Provider] = []
-        if self.hubspot:
-            present.append("hubspot")
-        if self.salesforce:
-            present.append("salesforce")
-        return tuple(present)
+        return tuple(name for name in PROVIDERS if getattr(self, name))
 
 
 class AiConfig(Contract):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from schemas.calls import PROVIDERS
 from shared.dead_letters import (
     DeadLetter,
     DeadLetterBody,
@@ -18,9 +19,6 @@ from shared.dead_letters import (
 from shared.desk_ports import LetterReads
 from shared.desk_prices import CostEstimate, StageCost, estimate
 from shared.pipeline import Pipeline
-
-CRMS = ("hubspot", "salesforce")
-"""The keys of a CRM stage's checkpoint: what it has finished."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def preview_of(
         request_id=letter.current_request_id,
         runs=coming,
         keeps=done,
-        keeps_in_stage=tuple(crm for crm in CRMS if failed is not None and crm in failed.checkpoint),
+        keeps_in_stage=tuple(crm for crm in PROVIDERS if failed is not None and crm in failed.checkpoint),
         cost=estimate(dict.fromkeys(coming, 1), costs),
     )
 

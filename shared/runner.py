@@ -52,6 +52,9 @@ from shared.stage import Completed, StageContext
 
 log = structlog.get_logger()
 
+Owner = Tenant | TenantBlocked
+"""Whose event it is; or why the tenant's stored configuration cannot be read, which is for the claimed run to keep."""
+
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -134,9 +137,9 @@ class Runner:
     # -- claim -------------------------------------------------------------------------------------
 
     def _claim_and_run(self, key: RunKey, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
-        tenant = self._tenant(key.tenant_id)
+        owner = self._owner(key.tenant_id)
         if isinstance(event, TranscriptionOutput):
-            return self._meet_existing(key, delivery, event, tenant, our_token="")
+            return self._meet_existing(key, delivery, event, owner, our_token="")
         if not isinstance(event, self.stage.accepts):
             raise InvalidEvent("wrong_topic", f"{event.type} does not start {key.stage}")
         claim = NewRun(
@@ -150,12 +153,16 @@ class Runner:
         try:
             self.store.insert(claim, self.stage.admit(event) if self.stage.admit else None)
         except AlreadyThere:
-            return self._meet_existing(key, delivery, event, tenant, our_token=claim.claim_token)
+            return self._meet_existing(key, delivery, event, owner, our_token=claim.claim_token)
         crash_point("claimed")
-        return self._attempt(_fresh(claim), delivery, event, tenant)
+        return self._attempt(_fresh(claim), delivery, event, owner)
 
-    def _tenant(self, tenant_id: str) -> Tenant:
-        tenant = self.tenants.by_id(tenant_id)
+    def _owner(self, tenant_id: str) -> Owner:
+        try:
+            tenant = self.tenants.by_id(tenant_id)
+        except TenantBlocked as blocked:
+            # Not put back: redeliveries would run out and end as a dead letter, for what only a person can mend.
+            return blocked
         if tenant is None:
             raise InvalidEvent("unknown_tenant", "no tenant has this id")
         return tenant
@@ -165,7 +172,7 @@ class Runner:
         key: RunKey,
         delivery: Delivery,
         event: Event | TranscriptionOutput,
-        tenant: Tenant,
+        owner: Owner,
         *,
         our_token: str,
     ) -> Answer:
@@ -180,7 +187,7 @@ class Runner:
         log.info("claim_met_row", state=run.state, verdict=verdict.value, attempt=run.attempt)
         match verdict:
             case Verdict.OURS:
-                return self._attempt(run, delivery, event, tenant)
+                return self._attempt(run, delivery, event, owner)
             case Verdict.REPEAT_NEXT_EVENT:
                 return self._publish_next(run.next_event, delivery)
             case Verdict.REPEAT_DEAD_LETTER:
@@ -190,7 +197,7 @@ class Runner:
             case Verdict.SLEEPS:
                 return ACKNOWLEDGED
             case Verdict.TAKE_OVER:
-                return self._attempt(self._take_over(run), delivery, event, tenant)
+                return self._attempt(self._take_over(run), delivery, event, owner)
 
     def _take_over(self, run: StageRun) -> StageRun:
         token = str(uuid4())
@@ -210,13 +217,13 @@ class Runner:
 
     # -- run, record, publish ----------------------------------------------------------------------
 
-    def _attempt(self, run: StageRun, delivery: Delivery, event: Event | TranscriptionOutput, tenant: Tenant) -> Answer:
+    def _attempt(self, run: StageRun, delivery: Delivery, event: Event | TranscriptionOutput, owner: Owner) -> Answer:
         with (
             structlog.contextvars.bound_contextvars(call_id=run.call_id, attempt=run.attempt),
             self.claims.held(run),
         ):
             try:
-                completed = self._run_stage(run, event, tenant)
+                completed = self._run_stage(run, event, owner)
             except Waiting as waiting:
                 self._sleep(run, Sleep("waiting", due_at=waiting.until, checkpoint=waiting.checkpoint))
                 log.info("stage_waiting", until=waiting.until.isoformat())
@@ -229,14 +236,16 @@ class Runner:
                 return self._stop_on_bug(run, error)
             return self._finish(run, completed, delivery)
 
-    def _run_stage(self, run: StageRun, event: Event | TranscriptionOutput, tenant: Tenant) -> Completed:
+    def _run_stage(self, run: StageRun, event: Event | TranscriptionOutput, owner: Owner) -> Completed:
         if run.attempt > self.stage.max_attempts:
             raise PermanentFailure(
                 run.error_code or "attempts_exhausted",
                 f"gave up after {self.stage.max_attempts} attempts; last: {run.error_detail or 'no answer'}",
                 fix=run.error_fix,
             )
-        if tenant.status != "active":
+        if isinstance(owner, TenantBlocked):
+            raise owner
+        if owner.status != "active":
             raise TenantBlocked(
                 "tenant_suspended",
                 "the tenant is not active",
@@ -245,7 +254,7 @@ class Runner:
         stage = self.stage
         function = stage.resume if isinstance(event, TranscriptionOutput) and stage.resume else stage.run
         context = StageContext(
-            tenant=tenant,
+            tenant=owner,
             request_id=run.key.request_id,
             call_id=run.call_id,
             event=event,

@@ -36,7 +36,6 @@ class Settings(BaseSettings):
     project_id: str = Field(default="", validation_alias="GOOGLE_CLOUD_PROJECT")
     on_cloud_run: str = Field(default="", validation_alias="K_SERVICE")
     revision: str = Field(default="local", validation_alias="K_REVISION")
-    region: str = "us-central1"
     spanner_instance: str = "pipeline-prod"
     spanner_database: str = "pipeline-db"
     audio_bucket: str = ""
@@ -130,7 +129,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'settings'}: {item['msg']}" for item in error.errors()
-        )
+        problems = "; ".join(_in_words(item["loc"], item["msg"]) for item in error.errors())
         raise ConfigurationError("bad_settings", problems, fix="see the settings table in README.md") from error
+
+
+def _in_words(place: tuple[int | str, ...], said: str) -> str:
+    """Our own complaints name the variables themselves; pydantic's stand after the field."""
+    name = ".".join(str(part) for part in place)
+    return f"{name}: {said}" if name else said.removeprefix("Value error, ")

@@ -1,6 +1,7 @@
 """The sweeper: finds what does not move by itself and pushes it on.
 
-It only ever sends a stage's own event again; the claim decides what that does. So two sweeps at once, or a sweep
+It sends a stage's own event again, and the claim decides what that does; and it closes dead letters whose work is done,
+which is one conditional commit. So two sweeps at once, or a sweep
 during a redelivery, change nothing but a few extra messages. Work is bounded for each run; what is left over comes next
 time.
 """
@@ -29,6 +30,10 @@ STALE_AFTER = timedelta(minutes=25)
 """Longer than two of Pub/Sub's longest back-offs (600 s): whoever is still retrying has written his row since."""
 SENT_AGAIN_AFTER = timedelta(minutes=5)
 """When a run that was swept, and did not move, is swept again."""
+LETTERS_PER_TENANT = 200
+LOOKED_FOR = timedelta(days=20)
+"""How old a failure may be whose dead letter is missed. Below the 30 days after which Spanner removes a discarded
+letter: what an operator discarded must not come back."""
 LONGEST_SWEEP = timedelta(minutes=4)
 """Below the operator service's time-out (`timeout_s` in infra/pipeline.json): a sweep that Pub/Sub or storage slows
 down ends with a report. The inbox gets half of it."""
@@ -69,6 +74,16 @@ class SweepStore(Protocol):
 
     def postpone(self, tenant_id: str, run: OverdueRun, *, next_due: datetime) -> bool:
         """Move the run's due time on if its row is still as seen; the one who succeeds sends it."""
+        ...
+
+    def failed_without_letter(
+        self, tenant_id: str, *, now: datetime, stale_before: datetime, failed_after: datetime, limit: int
+    ) -> list[OverdueRun]:
+        """Failed runs whose failure no dead letter tells of."""
+        ...
+
+    def close_arrived(self, tenant_id: str, *, limit: int) -> int:
+        """Close dead letters whose stage is done; returns how many."""
         ...
 
     def stuck(self, tenant_id: str, *, stale_before: datetime, limit: int) -> list[StuckRequest]: ...
@@ -131,10 +146,33 @@ class Sweeper:
             actions.update(self._push_run(tenant_id, run))
         for request in self.store.stuck(tenant_id, stale_before=stale_before, limit=RUNS_PER_TENANT):
             actions.update(self._push_request(tenant_id, request))
+        for run in self.store.failed_without_letter(
+            tenant_id,
+            now=now,
+            stale_before=stale_before,
+            failed_after=now - LOOKED_FOR,
+            limit=RUNS_PER_TENANT,
+        ):
+            actions.update(self._push_failure(tenant_id, run))
+        actions.update(self._close_letters(tenant_id))
         return actions
 
-    def _push_run(self, tenant_id: str, run: OverdueRun) -> list[str]:
-        if not self.store.postpone(tenant_id, run, next_due=self.now() + self.again_after):
+    def _close_letters(self, tenant_id: str) -> Counter[str]:
+        closed = self.store.close_arrived(tenant_id, limit=LETTERS_PER_TENANT)
+        if closed:
+            log.info("dead_letters_closed", tenant_id=tenant_id, count=closed)
+        return Counter(letters_closed=closed) if closed else Counter()
+
+    def _push_failure(self, tenant_id: str, run: OverdueRun) -> list[str]:
+        """The claim meets the failed row and publishes the dead letter once more.
+
+        Each time after twice as long: while the recorder is down, every letter is missed, and most of them only wait.
+        """
+        age = self.now() - run.updated_at
+        return self._push_run(tenant_id, run, again_after=max(self.again_after, age))
+
+    def _push_run(self, tenant_id: str, run: OverdueRun, *, again_after: timedelta | None = None) -> list[str]:
+        if not self.store.postpone(tenant_id, run, next_due=self.now() + (again_after or self.again_after)):
             return []
         crash_point("sweep_marked")
         if not self._send(run.event, tenant_id=tenant_id, request_id=run.request_id):

@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
-pytest_plugins = ["tests.support.emulators", "tests.support.pipeline_database"]
+import pytest
+import structlog
+
+pytest_plugins = ["tests.support.emulators", "tests.support.grouping", "tests.support.pipeline_database"]
 
 # A developer's own settings must not leak into tests.
 for _name in [name for name in os.environ if name.startswith(("PIPELINE_", "K_"))]:
     del os.environ[_name]
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A command that a test runs in this process may set up logging; the next test must not inherit it."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)

@@ -16,22 +16,31 @@ def bench(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")] = False,
     only: Annotated[
-        str, typer.Option(help="Parts to measure, separated by commas: receiver, stages, startup.")
+        str, typer.Option(help="Parts to measure, separated by commas: receiver, stages, startup, replay.")
     ] = "receiver,stages,startup",
     seconds: Annotated[int, typer.Option(help="Seconds for each round of the receiver's race.", min=1, max=60)] = 5,
     rounds: Annotated[int, typer.Option(help="Rounds for each number of connections.", min=1, max=20)] = 3,
     connections: Annotated[str, typer.Option(help="Numbers of senders, separated by commas.")] = "1,32,128,512",
+    letters: Annotated[int, typer.Option(help="Part replay: so many dead letters.", min=1, max=100_000)] = 10_000,
+    rate: Annotated[float, typer.Option(help="Part replay: its cap, letters a second.", min=0.1, max=1000)] = 10.0,
+    live_rate: Annotated[float, typer.Option(help="Part replay: live calls a second.", min=0.1, max=100)] = 2.0,
     fast: Annotated[bool, typer.Option("--fast", help="One short round and one start of each: a glance.")] = False,
 ) -> None:
-    """Measure the receiver beside a bare handler, what a call costs at each stage, and every service's start."""
+    """Measure the receiver beside a bare handler, what a call costs at each stage, and every service's start.
+
+    With `--only replay`: live calls beside a replay of many dead letters.
+    """
     from infra.local.bench.race import Course
+    from infra.local.bench.replay import ReplayCourse
     from infra.local.bench.run import BenchOptions, run_bench
     from infra.local.bench.screens import print_bench
 
     course = (
         Course(_numbers(connections), rounds=1, seconds=2) if fast else Course(_numbers(connections), rounds, seconds)
     )
-    options = BenchOptions(parts=_parts(only), course=course, starts=1 if fast else 3)
+    options = BenchOptions(
+        parts=_parts(only), course=course, starts=1 if fast else 3, replay=ReplayCourse(letters, rate, live_rate)
+    )
     # The stages run in this process; their log must not get between the figures.
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),

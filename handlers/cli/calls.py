@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from handlers.cli.connection import StateDirOption, connected
+from handlers.cli.tables import print_table
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -162,14 +162,19 @@ def show_document(story: CallStory) -> dict[str, Any]:
 def _print_lines(rows: list[dict[str, Any]], *, title: str, now: datetime) -> None:
     from shared.moments import duration
 
-    table = Table(title=title, title_justify="left")
-    for heading in ("call", "state", "stage", "age", "score", "intent"):
-        table.add_column(heading, no_wrap=heading == "call")
-    for row in rows:
-        age = duration(now - (row["started_at"] or row["known_since"]))
-        score = "" if row["lead_score"] is None else str(row["lead_score"])
-        table.add_row(row["call_id"], row["state"].replace("_", " "), row["stage"], age, score, row["intent"])
-    Console().print(table)
+    headings = ("call", "state", "stage", "age", "score", "intent")
+    cells = [
+        (
+            row["call_id"],
+            row["state"].replace("_", " "),
+            row["stage"],
+            duration(now - (row["started_at"] or row["known_since"])),
+            "" if row["lead_score"] is None else str(row["lead_score"]),
+            row["intent"],
+        )
+        for row in rows
+    ]
+    print_table(title, headings, cells, console=Console())
 
 
 def _print_story(document: dict[str, Any], *, now: datetime) -> None:

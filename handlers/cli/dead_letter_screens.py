@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+
+from handlers.cli.tables import print_table
 
 if TYPE_CHECKING:
     from shared.dead_letters import DeadLetter, LetterGroup
@@ -50,7 +50,7 @@ def print_letters(letters: Sequence[DeadLetter], *, title: str) -> None:
         for letter in letters
     ]
     headings = ("id", "tenant", "state", "stage", "reason", "attempts", "times", "replays", "age", "what to do")
-    _print_table(title, headings, rows)
+    print_table(title, headings, rows, console=Console())
 
 
 def print_groups(groups: Sequence[LetterGroup]) -> None:
@@ -68,7 +68,8 @@ def print_groups(groups: Sequence[LetterGroup]) -> None:
         for group in groups
     ]
     title = f"{sum(group.letters for group in groups)} dead letters in {len(groups)} groups"
-    _print_table(title, ("letters", "tenant", "stage", "reason", "times", "replays", "oldest", "what to do"), rows)
+    headings = ("letters", "tenant", "stage", "reason", "times", "replays", "oldest", "what to do")
+    print_table(title, headings, rows, console=Console())
 
 
 def print_stats(stats: Sequence[TenantStats]) -> None:
@@ -87,7 +88,7 @@ def print_stats(stats: Sequence[TenantStats]) -> None:
         for one in stats
     ]
     headings = ("tenant", "open", "replaying", "closed", "discarded", "oldest", "24 h", "replays", "outcomes")
-    _print_table("dead letters by tenant", headings, rows)
+    print_table("dead letters by tenant", headings, rows, console=Console())
 
 
 def print_jobs(reports: Iterable[JobReport]) -> None:
@@ -102,7 +103,8 @@ def print_jobs(reports: Iterable[JobReport]) -> None:
         )
         for report in reports
     ]
-    _print_table("replays", ("id", "state", "letters", "outcomes", "remain", "why it stopped"), rows)
+    headings = ("id", "state", "letters", "outcomes", "remain", "why it stopped")
+    print_table("replays", headings, rows, console=Console())
 
 
 def print_story(story: LetterStory) -> None:
@@ -253,12 +255,3 @@ def _print_lines(heading: str, lines: Sequence[str]) -> None:
     typer.echo(f"\n{heading}")
     for line in lines:
         typer.echo(f"  {line}")
-
-
-def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, no_wrap=heading == "id")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    Console().print(table)

@@ -25,12 +25,11 @@ def demo(
     """Bring the stack up, post signed webhooks for recorded calls, and show what the CRMs hold afterwards."""
     from infra.local.demo.run import DemoOptions, run_demo
     from infra.local.demo.screens import print_results
-    from shared.errors import ConfigurationError
+    from infra.local.senders import check_audio
 
     files = (*(audio or ()), *(more_audio or ()))
     for path in files:
-        if not path.is_file():
-            raise ConfigurationError("no_audio_file", f"{path} is not a file", fix="give a WAV or MP3 file")
+        check_audio(path)
     progress = Console(stderr=True)
     results = run_demo(DemoOptions(audio=files, keep=keep, timeout_s=timeout), progress)
     if as_json:

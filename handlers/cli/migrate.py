@@ -55,7 +55,10 @@ def _show_plan(plan: Plan, *, rollback: bool, emulator: bool) -> None:
         left_out = sum(item.spanner_only for item in step.statements) if emulator else 0
         note = f", {left_out} of them skipped on the emulator" if left_out else ""
         typer.echo(f"would {verb} {step.file_name} ({len(step.statements)} statements{note})")
-    typer.echo(f"the schema would be at version {plan.reached:03d}")
+    if plan.steps:
+        typer.echo(f"the schema would be at version {plan.reached:03d}")
+    else:
+        typer.echo(f"nothing to {verb}: the schema is at version {plan.reached:03d}")
 
 
 def _summarize(report: MigrationReport) -> None:

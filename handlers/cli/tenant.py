@@ -64,7 +64,7 @@ def update(
     """Replace a tenant's configuration. Its status, calls and CRM states stay."""
     settings = load_settings()
     store, secrets = _store(settings)
-    kept_name = name or store.show(tenant_id).tenant.name
+    kept_name = name or store.name_of(tenant_id)
     document = _read(config, settings, tenant_id=tenant_id, name=kept_name)
     if dry_run:
         store.check_routes(document.tenant)

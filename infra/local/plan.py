@@ -129,12 +129,17 @@ def worker_environment(at: _Addresses) -> dict[str, str]:
 def _chosen_workers(pipeline: Pipeline, only: Collection[str] | None) -> frozenset[str]:
     if only is None:
         return frozenset(pipeline.services)
-    unknown = sorted(set(only) - set(pipeline.services))
+    check_workers(only, known=pipeline.services)
+    return frozenset(only)
+
+
+def check_workers(names: Collection[str], *, known: Collection[str]) -> None:
+    """Raises `StackError` for names that are no worker's."""
+    unknown = sorted(set(names) - set(known))
     if unknown:
         raise StackError(
-            "unknown_worker", f"no such worker: {', '.join(unknown)}", fix=f"choose from {', '.join(pipeline.services)}"
+            "unknown_worker", f"no such worker: {', '.join(unknown)}", fix=f"choose from {', '.join(known)}"
         )
-    return frozenset(only)
 
 
 def _emulators(emulators: Emulators, *, at: _Addresses, env: Mapping[str, str]) -> tuple[ServiceSpec, ...]:

@@ -13,6 +13,7 @@ import httpx
 
 from handlers.signature import callrail_signature
 from shared.errors import ConfigurationError
+from stages.download.audio import HEAD_BYTES, name_of_other, sniff_audio
 
 _TIMEOUT_S = 30.0
 WEBHOOK_PATH = "/v1/callrail/webhook"
@@ -46,10 +47,24 @@ def post_webhook(
         ) from error
 
 
+def check_audio(path: Path) -> None:
+    """Raises `ConfigurationError` unless the file begins as audio that the pipeline takes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise ConfigurationError(
+            "no_audio_file", f"{path} is not a file that can be read: {error.strerror}", fix="give a WAV or MP3 file"
+        ) from error
+    if sniff_audio(head) is None:
+        raise ConfigurationError(
+            "not_audio", f"{path} is not audio but {name_of_other(head)}", fix="give a WAV or MP3 file"
+        )
+
+
 def put_recording(callrail_url: str, *, call_id: str, audio: Path) -> str:
     """Give CallRail's stand-in a recording; returns the link that a webhook would carry."""
-    if not audio.is_file():
-        raise ConfigurationError("no_audio_file", f"{audio} is not a file")
+    check_audio(audio)
     content_type = "audio/wav" if audio.suffix.lower() == ".wav" else "audio/mpeg"
     try:
         answer = httpx.post(

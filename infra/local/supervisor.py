@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from infra.local.errors import Report, StackError
-from infra.local.plan import PROJECT_ROOT
+from infra.local.plan import PROJECT_ROOT, check_workers
 from infra.local.prepare import prepare
 from infra.local.processes import last_lines
 from infra.local.stack import DEFAULT_STATE_DIR, Stack, StackOptions
 from infra.local.state import StackState, StateDir
 from shared.errors import PipelineError
+from shared.pipeline import load_pipeline
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.05
@@ -108,8 +109,10 @@ def main() -> int:
 
 
 def parse_only(names: str) -> tuple[str, ...]:
-    """`a,b` as a tuple; an empty text means no workers at all."""
-    return tuple(name.strip() for name in names.split(",") if name.strip())
+    """`a,b` as a tuple; an empty text means no workers at all. Raises `StackError` for a name that is no worker's."""
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip())
+    check_workers(chosen, known=load_pipeline().services)
+    return chosen
 
 
 def _say(line: str) -> None:

@@ -2,7 +2,8 @@
 
 A batching window makes everybody wait for company, most of all the one sender who has none. Here a request waits only
 until as many messages are there as requests carried lately, and the window at most; whatever arrives while one is put
-together or under way travels with the next (docs/operations/bench.md has the figures).
+together or under way travels with the next. Why this is our own code: docs/decisions/0008; figures:
+docs/operations/bench.md.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ class GcsObjectStore:
     """`ObjectStore` on google-cloud-storage. The client is made at first use, so importing this costs nothing.
 
     `endpoint` is the base URL of a storage emulator; with it no credentials are looked for. Empty means Google.
+    `timeout_s` and `retry_s` default to `TIMEOUT_S` and `RETRY_S`.
     """
 
     def __init__(
@@ -41,14 +42,14 @@ class GcsObjectStore:
         *,
         project_id: str,
         endpoint: str = "",
-        timeout_s: tuple[float, float] = TIMEOUT_S,
-        retry_s: float = RETRY_S,
+        timeout_s: tuple[float, float] | None = None,
+        retry_s: float | None = None,
     ) -> None:
         self.bucket = bucket
         self._project_id = project_id
         self._endpoint = endpoint
-        self._timeout_s = timeout_s
-        self._retry_s = retry_s
+        self._timeout_s = timeout_s or TIMEOUT_S
+        self._retry_s = RETRY_S if retry_s is None else retry_s
 
     def connect(self) -> None:
         """Load the client now instead of at the first use."""

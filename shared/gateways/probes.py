@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import httpx
-
 from shared.gateways import gemini, speech
 from shared.gateways.channels import loopback_channel
 from shared.gateways.database import OpenDatabase
 from shared.gateways.spanner_errors import read_retry
+from shared.gateways.storage_probe import storage_answers
 from shared.settings import Settings
 
 _TIMEOUT_S = 2.0
@@ -21,7 +20,7 @@ def neighbour_probes(settings: Settings, open_database: OpenDatabase) -> dict[st
     """Probes by the names of the health page."""
     return {
         "database": lambda: _database_answers(open_database),
-        "storage": lambda: _storage_answers(settings),
+        "storage": lambda: storage_answers(settings),
         "speech_api": lambda: _reachable(settings.stand_ins.speech, speech.endpoint(settings.speech_location)),
         "vertex_ai": lambda: _reachable(settings.stand_ins.vertex, gemini.endpoint_of(settings.vertex_location)),
     }
@@ -35,16 +34,6 @@ def _database_answers(open_database: OpenDatabase) -> bool:
             return list(snapshot.execute_sql("SELECT 1", timeout=_TIMEOUT_S, retry=read_retry(_TIMEOUT_S))) == [[1]]
     except GoogleAPICallError:
         return False
-
-
-def _storage_answers(settings: Settings) -> bool:
-    base = settings.stand_ins.storage_url or "https://storage.googleapis.com"
-    try:
-        answer = httpx.get(f"{base}/storage/v1/b/{settings.bucket}", timeout=_TIMEOUT_S, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    # Without credentials 401 and 403 still say that the service and the bucket's name are there.
-    return answer.status_code in {200, 401, 403}
 
 
 def _reachable(local_address: str, google_host: str) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from google.cloud.spanner_v1 import param_types
 
+from schemas.calls import PROVIDERS
 from shared.circuits import Circuit
 from shared.errors import TenantBlocked
 from shared.gateways.database import OpenDatabase, read_rows
@@ -19,7 +20,6 @@ from shared.story import CallFacts, CallLine, CallStory, LetterFacts, NextEvent,
 _CALL_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
 _REQUEST_TYPES = {"tenant_id": param_types.STRING, "request_id": param_types.STRING}
 _LIST_TYPES = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
-_CRMS = ("hubspot", "salesforce")
 
 
 class SpannerStories:
@@ -153,7 +153,7 @@ def _run(row: list[Any]) -> RunFacts:
         detail=detail or "",
         fix=fix or "",
         operation=str(saved.get("operation", "")),
-        crms_done=tuple(name for name in _CRMS if name in saved),
+        crms_done=tuple(name for name in PROVIDERS if name in saved),
         next_event=_next_event(next_event),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from google.cloud.spanner_v1 import param_types
 
 from shared.gateways.database import OpenDatabase, read_rows, update_rows
+from shared.gateways.dead_letter_changes import LetterChanges
 from shared.gateways.queries import query
 from shared.sweeper import OverdueRun, StuckRequest
 
@@ -38,6 +39,19 @@ class SpannerSweepStore:
         statement = query("sweep", "blocked_by_suspension")
         rows = read_rows(self._open, statement, params, _TENANT, what="find runs of a suspension")
         return [OverdueRun(*row) for row in rows]
+
+    def failed_without_letter(
+        self, tenant_id: str, *, now: datetime, stale_before: datetime, failed_after: datetime, limit: int
+    ) -> list[OverdueRun]:
+        moments = {"now": now, "stale_before": stale_before, "failed_after": failed_after}
+        params = {"tenant_id": tenant_id, "row_limit": limit, **moments}
+        types = {**_TENANT, **dict.fromkeys(moments, param_types.TIMESTAMP)}
+        statement = query("sweep", "failed_without_letter")
+        rows = read_rows(self._open, statement, params, types, what="find failures without a dead letter")
+        return [OverdueRun(*row) for row in rows]
+
+    def close_arrived(self, tenant_id: str, *, limit: int) -> int:
+        return LetterChanges(self._open).close_arrived(tenant_id, limit=limit)
 
     def postpone(self, tenant_id: str, run: OverdueRun, *, next_due: datetime) -> bool:
         params: dict[str, Any] = {

@@ -27,7 +27,7 @@ def tenant_of(row: list[Any]) -> Tenant:
         raise TenantBlocked(
             "tenant_config_unreadable",
             f"the stored configuration of tenant {tenant_id} is not valid: {fields}",
-            fix="write it anew with `pipeline tenant update`",
+            fix="pipeline tenant update TENANT --config FILE; its calls then go on by themselves",
         ) from None
 
 

@@ -120,7 +120,7 @@ class TenantStore:
 
         Services see it when their cached copy expires (`PIPELINE_TENANT_CACHE_TTL_S`).
         """
-        self.show(tenant.tenant_id)
+        self.name_of(tenant.tenant_id)
         self.check_routes(tenant)
         _write_all(secrets, new_secrets)
 
@@ -161,12 +161,17 @@ class TenantStore:
         """Raises `ConfigurationError` for an unknown tenant, `TenantBlocked` when the stored row is unreadable."""
         rows = self._rows("show", tenant_id=tenant_id)
         if not rows:
-            raise ConfigurationError(
-                "unknown_tenant", f"there is no tenant {tenant_id}", fix="see `pipeline tenant list`"
-            )
+            raise _unknown_tenant(tenant_id)
         *fields, created_at, updated_at, integrations = rows[0]
         found = tuple(Integration(provider, status, reason or "") for provider, status, reason in integrations or ())
         return StoredTenant(tenant_of(fields), found, created_at, updated_at)
+
+    def name_of(self, tenant_id: str) -> str:
+        """The customer's name, also where the configuration is unreadable. Raises `ConfigurationError` if unknown."""
+        rows = self._rows("by_id", tenant_id=tenant_id)
+        if not rows:
+            raise _unknown_tenant(tenant_id)
+        return str(rows[0][1])
 
     def list_tenants(self) -> list[TenantLine]:
         """All tenants by id, the internal owner of stray dead letters left out."""
@@ -218,6 +223,10 @@ class TenantStore:
                 raise _route_taken(
                     f"{doing}: somebody took the id, a company or the webhook token meanwhile"
                 ) from error
+
+
+def _unknown_tenant(tenant_id: str) -> ConfigurationError:
+    return ConfigurationError("unknown_tenant", f"there is no tenant {tenant_id}", fix="see `pipeline tenant list`")
 
 
 def _route_taken(detail: str) -> ConfigurationError:

@@ -29,7 +29,6 @@ COMMANDS = Chapter(
         "bad_connections": Meaning(
             "`pipeline bench --connections` was given something else than numbers", "write 1,32,128,512"
         ),
-        "no_audio_file": Meaning("there is no such file", _FILE),
         "no_log": Meaning("a service that was started by hand has its output in its own terminal", "look there"),
         "stack_starting": Meaning("the local stack is still starting", "try again in a few seconds"),
         "several_tenants": Meaning("more than one tenant has a call of this id", "say which with --tenant"),

@@ -119,10 +119,10 @@ TENANTS = Chapter(
             "PIPELINE_RECEIVER_TENANT_RATE",
         ),
         "tenant_config_unreadable": Meaning(
-            "the tenant's stored configuration does not fit what this release understands; messages of the tenant are "
-            "put back until it does",
-            "write it anew with `pipeline tenant update TENANT --config FILE`, soon: after the subscription's limit of "
-            "deliveries the messages become dead letters",
+            "the tenant's stored configuration does not fit what this release understands; its calls wait in the "
+            "blocked lane, and the receiver cannot check its webhooks (503)",
+            "write it anew with `pipeline tenant update TENANT --config FILE`: waiting calls go on by themselves, and "
+            "`pipeline backfill --tenant TENANT --since DAY` fetches those that the receiver turned away",
         ),
         "crm_not_configured": Meaning(
             "the tenant has no integration with this CRM any more, though the call was meant for it",

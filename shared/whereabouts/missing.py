@@ -88,7 +88,7 @@ def _never_arrived(story: CallStory, schema: SchemaGap) -> Words:
             helps="say whose call it is with --tenant, and look for its id in the receiver's log",
             commands=("pipeline tenant list",),
         )
-    problem = f"{story.tenant_problem}, so workers put its messages back; " if story.tenant_problem else ""
+    problem = f"{story.tenant_problem}, so the receiver turns its webhooks away; " if story.tenant_problem else ""
     return Words(
         where="nowhere: the tenant has no such call",
         because=f"{behind}{problem}{_CHECKS}",

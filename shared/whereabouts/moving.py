@@ -97,8 +97,6 @@ def between(case: Case) -> Words:
 
 def _why_not_claimed(case: Case, following: str, done_at: datetime) -> str:
     event = case.run.next_event
-    if case.story.tenant_problem:
-        return f"workers put the tenant's messages back: {case.story.tenant_problem} (tenant_config_unreadable)"
     if event and event.version > KNOWN_VERSION:
         meaning = meaning_of("event_version_unknown")
         return f"{meaning.means if meaning else ''} (event_version_unknown: version {event.version})"

@@ -96,7 +96,8 @@ def _of_letters(told: Told) -> Iterator[str]:
         if letter.state != "open" or (run is not None and run.state == "failed"):
             continue
         if run is not None and run.state == "done":
-            yield f"dead letter {letter.dead_letter_id} is open although {letter.stage} is done: discard it"
+            is_done = f"is open although {letter.stage} is done: the next sweep closes it"
+            yield f"dead letter {letter.dead_letter_id} {is_done}"
         elif run is not None:
             yield (
                 f"dead letter {letter.dead_letter_id} ({letter.reason}) is open although {letter.stage} is "

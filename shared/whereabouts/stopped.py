@@ -62,7 +62,8 @@ def failed_unrecorded(case: Case) -> Words:
         where=f"{run.stage}, given up; its dead letter is not recorded yet",
         because=f"{error_words(run)}. The dead letter waits in its subscription: the recorder is slow, down, or cannot "
         "reach Spanner",
-        next_try="Pub/Sub delivers the dead letter until it is recorded; then it can be replayed",
+        next_try="Pub/Sub delivers the dead letter until it is recorded, and the sweeper has a lost one published "
+        "again; then it can be replayed",
         helps="look at service dead_letter and subscription dead-letter-dead-letters",
         commands=("pipeline dead-letters list --tenant TENANT",),
     )

@@ -17,6 +17,38 @@ WHERE tenant_id = @tenant_id AND state = 'blocked' AND error_code = 'tenant_susp
 ORDER BY updated_at
 LIMIT @row_limit
 
+-- name: failed_without_letter
+-- The letter of a failure has an id made of the request and the stage (`failure_id` in shared/desk_letters.py), or, after
+-- a re-run, goes with the new request. A letter being replayed does not yet know of a failure since.
+SELECT s.request_id, s.stage, s.state, s.event, s.due_at, s.updated_at
+FROM stage_runs@{FORCE_INDEX=stage_runs_by_state} AS s
+WHERE s.tenant_id = @tenant_id AND s.state = 'failed'
+  AND s.updated_at > @failed_after AND s.updated_at <= @stale_before
+  AND (s.due_at IS NULL OR s.due_at <= @now)
+  AND (
+    EXISTS (
+      SELECT r.dead_letter_id
+      FROM dead_letters@{FORCE_INDEX=dead_letters_by_request} AS r
+      WHERE r.tenant_id = @tenant_id AND r.current_request_id = s.request_id AND r.stage = s.stage
+        AND r.state = 'replaying' AND r.replayed_at < s.updated_at
+    )
+    OR (
+      NOT EXISTS (
+        SELECT d.dead_letter_id
+        FROM dead_letters AS d
+        WHERE d.tenant_id = @tenant_id
+          AND d.dead_letter_id = CONCAT('d-', SUBSTR(TO_HEX(SHA256(CONCAT(s.request_id, '\x1f', s.stage))), 1, 32))
+      )
+      AND NOT EXISTS (
+        SELECT e.dead_letter_id
+        FROM dead_letters@{FORCE_INDEX=dead_letters_by_request} AS e
+        WHERE e.tenant_id = @tenant_id AND e.current_request_id = s.request_id AND e.stage = s.stage
+      )
+    )
+  )
+ORDER BY s.updated_at
+LIMIT @row_limit
+
 -- name: postpone_run
 UPDATE stage_runs
 SET due_at = @next_due

@@ -44,11 +44,16 @@ def is_ours(path: Path) -> bool:
 
 def files() -> Iterator[Path]:
     """Every text file of the project, the hidden ones that belong to it included."""
-    yield from (path for path in sorted(ROOT.iterdir()) if path.is_file() and path.suffix in TEXT)
+    yield from (path for path in sorted(ROOT.iterdir()) if _is_text(path))
     yield ROOT / ".ci" / "run"
     for folder in FOLDERS:
         found = sorted((ROOT / folder).rglob("*"))
         yield from (path for path in found if path.is_file() and path.suffix in TEXT and is_ours(path))
+
+
+def _is_text(path: Path) -> bool:
+    # In a worktree, git's own `.git` is a file.
+    return path.is_file() and path.suffix in TEXT and path.name != ".git"
 
 
 def modules() -> Iterator[Path]:

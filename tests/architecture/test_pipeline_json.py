@@ -11,6 +11,7 @@ import pytest
 
 from handlers.main import TARGETS
 from schemas.events import EVENT_TYPES, CallLeftIncomplete
+from shared import story
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.gateways import database, gemini, hubspot, objects, recordings, salesforce, secrets, speech
 from shared.gateways.speech_operations import POLL_TIMEOUT_S
@@ -129,8 +130,12 @@ def test_every_stage_is_a_package_and_every_package_a_stage() -> None:
     assert set(STAGES) == packages
 
 
+def test_what_tells_of_a_call_knows_the_stages_in_their_order() -> None:
+    assert tuple(STAGES) == story.STAGES
+
+
 def test_the_database_knows_the_same_stages() -> None:
-    sql = (ROOT / "sql" / "001_initial_schema.sql").read_text(encoding="utf-8")
+    sql = (ROOT / "sql" / "schema.sql").read_text(encoding="utf-8")
     check = re.search(r"CHECK \(stage IN \((?P<names>[^)]*)\)\)", sql)
     assert check is not None
     assert set(re.findall(r"'(\w+)'", check["names"])) == set(STAGES)

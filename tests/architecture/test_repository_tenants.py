@@ -85,7 +85,11 @@ def _tenant_store(method: str) -> RecordingSpanner:
     tenant = make_tenant(OURS, webhook_token="a-token-that-nobody-can-guess")
     row = [OURS, "Ours", "active", tenant.config.model_dump(mode="json")]
     shown = [*row, None, None, []]
-    spanner = RecordingSpanner(rows={load_queries("tenants")["show"]: [shown]})
+    known: dict[str, list[list[Any]]] = {
+        load_queries("tenants")["show"]: [shown],
+        load_queries("tenants")["by_id"]: [row],
+    }
+    spanner = RecordingSpanner(rows={} if method in {"create", "check_new"} else known)
     store = TenantStore(spanner.open)
     given = {"tenant": tenant, "tenant_id": OURS, "new_secrets": {}, "secrets": None}
     wanted = {name: value for name, value in given.items() if name in _parameters(store, method)}

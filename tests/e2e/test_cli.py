@@ -150,10 +150,11 @@ def test_send_a_payload_as_it_stands(local_stack: LocalStack, tmp_path: Path, ev
     [
         ((), "--audio or --payload"),
         (("--audio", "/nowhere/call.mp3"), "is not a file"),
+        (("--audio", __file__), "is not audio"),
         (("--payload", "/nowhere/body.json"), "/nowhere/body.json"),
         (("--audio", "x.mp3", "--event", "rings"), "no event is called 'rings'"),
     ],
-    ids=["nothing to send", "no audio", "no payload", "no such event"],
+    ids=["nothing to send", "no file", "no audio", "no payload", "no such event"],
 )
 def test_send_says_what_is_wrong(local_stack: LocalStack, arguments: tuple[str, ...], said: str) -> None:
     ran = pipeline("webhook", "send", *arguments, "--state-dir", str(local_stack.state_dir))

@@ -20,9 +20,9 @@ TENANT = "wrong-token"
 COMPANY = "COM019a00000000700080000000000000f7"
 CALLS = 20
 PER_S = 4.0
-MARGIN_S = 2.0
-"""How much slower the neighbours' p95 may be: what the noise of a shared machine amounts to. A stage that waited for
-the broken CRM, or a subscription that was backed off, would cost them ten seconds and more."""
+MARGIN_S = 6.0
+"""How much slower the neighbours' p95 may be: what the noise of a machine amounts to that runs other tests beside. A
+stage that waited for the broken CRM, or a subscription that was backed off, would cost them ten seconds and more."""
 PROBE_EVERY_S = 1.0
 """As the session's stack is told (tests/support/stack.py)."""
 REQUESTS_PER_PROBE = 2

@@ -41,11 +41,11 @@ _DEMO_TIMEOUT_S = 120.0
 def demos(
     _emulator_programs: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> Mapping[str, subprocess.CompletedProcess[str]]:
-    """Two demos side by side: one on a real recording, one on a file that is no audio."""
+    """Two demos side by side: one on a real recording, one on a file that only begins as audio."""
     speech = sample("wrong-number").audio_path
     assert speech is not None
-    rubbish = tmp_path_factory.mktemp("demo") / "not-audio.mp3"
-    rubbish.write_text("These are words, but nobody speaks them. " * 50)
+    rubbish = tmp_path_factory.mktemp("demo") / "broken.wav"
+    rubbish.write_bytes(b"RIFF\x00\x00\x00\x00WAVE" + b"These are words, but nobody speaks them. " * 50)
     running = {"speech": demo(speech), "rubbish": demo(rubbish)}
     return {name: finished(process) for name, process in running.items()}
 
@@ -91,8 +91,15 @@ def test_a_call_that_cannot_end_fails_the_demo(demos: Mapping[str, subprocess.Co
     assert ran.returncode == 1, ran.stderr
     (call,) = json.loads(ran.stdout)
     assert call["status"] == "failed"
-    assert call["problems"]["download"].startswith("recording_not_audio")
+    assert call["problems"]["download"].startswith("recording_unreadable")
     assert "Traceback" not in ran.stderr
+
+
+def test_what_is_no_audio_is_refused_before_anything_starts() -> None:
+    ran = finished(demo(PROJECT_ROOT / "README.md"))
+
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "README.md is not audio but an unknown format" in ran.stderr
 
 
 # --- one stage by hand --------------------------------------------------------------------------------

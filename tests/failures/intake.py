@@ -47,7 +47,7 @@ class Intake:
     subscriber: pubsub_v1.SubscriberClient
 
     def client(self) -> FlaskClient:
-        health = HealthPage(can_publish=lambda: True, neighbours=dict, now=HandClock())
+        health = HealthPage(can_publish=lambda: True, can_keep=lambda: True, neighbours=dict, now=HandClock())
         return served(WebhookService(receiver=self.receiver, health=health)).test_client()
 
     def post(self, call_id: str, **changes: Any) -> Any:

@@ -103,6 +103,7 @@ def breaking(
     monkeypatch.setattr(bounds, "COMMIT_TIMEOUT_S", COMMIT_S)
     monkeypatch.setattr(bounds, "TRANSACTION_TIMEOUT_S", TRANSACTION_S)
     monkeypatch.setattr("shared.gateways.objects.RETRY_S", 0.5)
+    monkeypatch.setattr("shared.gateways.objects.TIMEOUT_S", (1.0, 1.0))
     # A setting of its own makes the parts of these stages new ones: wiring keeps parts by their settings.
     monkeypatch.setenv("PIPELINE_LOG_LEVEL", "WARNING")
     with (

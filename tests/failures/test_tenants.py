@@ -91,6 +91,46 @@ def test_switched_off_destination_swallows_events(chain: Chain, office: Office) 
     assert [office.crm_calls(event) for event in events] == [(1, 1)] * 3
 
 
+def test_an_unreadable_configuration_costs_no_delivery_and_no_call(chain: Chain, office: Office) -> None:
+    """A document that this release cannot read, for a day: with new calls, and with one whose audio Speech has."""
+    tenant, neighbour = chain.new_tenant(), chain.new_tenant()
+    under_way = office.received(tenant, audio=wav(1.0))
+    for topic in ("call-received", "recording-stored"):
+        assert office.take(next(message for message in office.publisher.messages if message.topic == topic)) == 204
+    chain.neighbours.speech.book.wait_until_idle()
+    spoil_configuration(chain, tenant)
+
+    assert set(office.notify(under_way)) == {204}, "acknowledged: a redelivery cannot mend a document"
+    started, free = office.received(tenant), office.received(neighbour)
+    office.carry(started, notices=False, tries=1)
+    a_day_of_sweeps(office, started)
+
+    assert office.letters() == []
+    assert {office.request_state(event) for event in (under_way, started)} == {"blocked"}
+    assert {(run["state"], run["attempt"]) for run in blocked_runs(chain, tenant)} == {("blocked", 1)}
+    assert {run["error_code"] for run in blocked_runs(chain, tenant)} == {"tenant_config_unreadable"}
+    assert office.crm_calls(free) == (1, 1)
+
+    set_status(chain, tenant, "active")  # writes the readable document again
+    until_all_arrive(office, [under_way, started])
+    assert [office.crm_calls(event) for event in (under_way, started)] == [(1, 1)] * 2
+    paid = chain.neighbours.speech.book.state()["started"]
+    assert sum(count for uri, count in paid.items() if f"/{tenant.tenant_id}/" in uri) == 1
+
+
+def spoil_configuration(chain: Chain, tenant: Tenant) -> None:
+    with chain.database.database.batch() as batch:
+        batch.update("tenants", ("tenant_id", "config"), [(tenant.tenant_id, JsonObject({"from": "another release"}))])
+
+
+def blocked_runs(chain: Chain, tenant: Tenant) -> list[dict[str, object]]:
+    columns = ("state", "attempt", "error_code")
+    rows = chain.database.rows(
+        f"SELECT {', '.join(columns)} FROM stage_runs WHERE tenant_id = '{tenant.tenant_id}' AND state != 'done'"
+    )
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
 def set_status(chain: Chain, tenant: Tenant, status: str) -> None:
     with chain.database.database.batch() as batch:
         batch.update(

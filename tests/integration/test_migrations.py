@@ -240,6 +240,7 @@ def test_the_command_applies_shows_its_progress_and_undoes(command: Callable[...
     assert "001_initial_schema.sql: applied 10 statements" in first
     assert "SKIPPED" in first
     assert at_newest in first
+    assert f"nothing to apply: {at_newest}" in command("--dry-run")
 
     assert f"would undo {newest.file_name}" in command("--rollback", "--dry-run")
     assert f"{newest.file_name}: rolled back" in command("--rollback")

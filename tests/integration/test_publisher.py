@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 from google.cloud import pubsub_v1
 
+from handlers.receiver import MAX_EVENT_CHARS
 from shared.errors import TransientFailure
 from shared.gateways.publisher import PubSubPublisher
 
@@ -89,8 +90,15 @@ def test_a_missing_topic_is_an_error_for_which_the_sender_must_come_again(topics
 
 
 def test_a_message_too_large_for_pubsub_is_an_error(topics: Topics) -> None:
-    with pytest.raises(TransientFailure):
-        topics.publisher().publish("call-received", b"x" * 11_000_000, {})
+    """Refused before it is sent, one byte above the limit."""
+    framing = 5  # protobuf: the field's tag and its length
+    with pytest.raises(TransientFailure, match="ValueError"):
+        topics.publisher().publish("call-received", b"x" * (10_000_001 - framing), {})
+
+
+def test_our_largest_event_goes_through(topics: Topics) -> None:
+    topics.publisher().publish("call-received", b"x" * MAX_EVENT_CHARS, {})
+    assert len(topics.arrived(1)[0].data) == MAX_EVENT_CHARS
 
 
 def test_the_check_says_whether_the_topic_is_there(topics: Topics) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 
 from schemas.analysis import CallAnalysis
 from schemas.events import CallAnalyzed, CallReceived, CallSynced, Event, RecordingStored, TranscriptionOutput
+from schemas.tenant import Tenant
 from schemas.transcript import Transcript
 from shared.answers import BLOCKED_PAUSE
 from shared.claims import ClaimLost, RunKey
@@ -107,6 +108,17 @@ class Bench:
 @pytest.fixture
 def bench(pipeline_database: PipelineDatabase) -> Bench:
     return Bench(pipeline_database)
+
+
+@dataclass(frozen=True)
+class UnreadableTenants(MemoryTenants):
+    """A directory whose every document is beyond this release."""
+
+    tenants: tuple[Tenant, ...] = ()
+    why: TenantBlocked = field(kw_only=True)
+
+    def by_id(self, tenant_id: str) -> Tenant | None:
+        raise self.why
 
 
 def raising(error: BaseException) -> Callable[[StageContext], Completed]:
@@ -407,6 +419,19 @@ def test_a_suspended_tenants_call_is_blocked_with_what_to_do(bench: Bench) -> No
     fix = bench.database.value("SELECT error_fix FROM stage_runs")
     assert "resume" in fix
     assert bench.contexts == []
+
+
+def test_a_tenant_document_that_cannot_be_read_is_kept_in_the_blocked_lane(bench: Bench) -> None:
+    runner, why = bench.runner(), TenantBlocked("tenant_config_unreadable", "wrong: crm_config", fix="write it anew")
+    unread = replace(runner, tenants=UnreadableTenants(why=why))
+    assert unread.handle(delivery_of(RECEIVED), RECEIVED).status == 204
+    assert (bench.run_row()["state"], bench.run_row()["error_code"]) == ("blocked", "tenant_config_unreadable")
+    assert bench.publisher.topics() == []
+    assert bench.contexts == []
+
+    bench.clock.advance(BLOCKED_PAUSE.total_seconds())
+    assert bench.deliver() == 204
+    assert (bench.run_row()["state"], bench.run_row()["attempt"]) == ("done", 1)
 
 
 def test_the_end_of_a_request_is_recorded_with_its_analysis(bench: Bench) -> None:

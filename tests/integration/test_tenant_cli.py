@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud.spanner_v1 import JsonObject
 from google.cloud.spanner_v1.database import Database
 from typer.testing import CliRunner
 
@@ -165,6 +166,20 @@ def test_suspend_and_resume_change_one_tenant_only(terminal: Terminal) -> None:
     assert json.loads(terminal.run("show", "other-dental", "--json"))["status"] == "active"
     terminal.run("resume", "demo-tenant-001")
     assert json.loads(terminal.run("show", "demo-tenant-001", "--json"))["status"] == "active"
+
+
+def test_an_unreadable_configuration_is_named_and_can_be_written_anew(terminal: Terminal) -> None:
+    terminal.create(name="Demo Plumbing")
+    with terminal.database.batch() as batch:
+        batch.update("tenants", ("tenant_id", "config"), [("demo-tenant-001", JsonObject({"from": "elsewhere"}))])
+    with pytest.raises(TenantBlocked, match=r"callrail_company_ids.*pipeline tenant update"):
+        terminal.run("show", "demo-tenant-001")
+
+    terminal.run("update", "demo-tenant-001", "--config", terminal.file())
+
+    shown = json.loads(terminal.run("show", "demo-tenant-001", "--json"))
+    assert (shown["name"], shown["status"]) == ("Demo Plumbing", "active")
+    assert shown["config"]["callrail_company_ids"] == ["12345"]
 
 
 def test_update_replaces_the_configuration_and_adds_a_version_of_the_secret(terminal: Terminal) -> None:

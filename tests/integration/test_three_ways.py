@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.support.flaky import Chain, running_neighbours, wired_chain
 from tests.support.mail import STEPS, Mail, Step, Way
 from tests.support.outcome import Outcome, outcome_of
 from tests.support.pipeline_database import PipelineDatabase, pipeline_ddl
+from tests.support.proxy import Proxy, proxy_to
 from tests.support.webhooks import CALL, POST_CALL
 
 pytestmark = pytest.mark.emulators
@@ -94,6 +96,7 @@ def carried(
     at: Step = "download",
     way: Way = "once",
     faults: Mapping[str, list[FaultRule]] | None = None,
+    trouble: AbstractContextManager[None] | None = None,
     publish_failures: int = 0,
 ) -> Outcome:
     """One call of a new tenant through all steps, with `at` disturbed, and what it left."""
@@ -106,7 +109,7 @@ def carried(
         received_at=datetime.now(UTC),
         payload=POST_CALL,
     )
-    trouble = chain.neighbours.misbehaving(faults) if faults else nullcontext()
+    trouble = trouble or (chain.neighbours.misbehaving(faults) if faults else nullcontext())
     mail = Mail(chain, way=way, at=at, trouble=trouble, publish_failures=publish_failures)
     mail.carry(event)
     return outcome_of(chain, event, mail.publisher)
@@ -167,6 +170,35 @@ def test_failing_neighbours_change_nothing(chain: Chain, once: Outcome, step: St
         assert without_what_a_lost_answer_hides(disturbed) == without_what_a_lost_answer_hides(once)
     else:
         assert disturbed == once
+
+
+@pytest.fixture
+def behind_proxy(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Chain, Proxy]]:
+    """The same stages with a proxy before the bucket; Speech writes to the bucket itself, as on Google."""
+    # A setting of its own makes the parts of these stages new ones: wiring keeps parts by their settings.
+    monkeypatch.setenv("PIPELINE_LOG_LEVEL", "WARNING")
+    with proxy_to(chain.neighbours.storage_url.removeprefix("http://")) as bucket:
+        neighbours = replace(chain.neighbours, storage_url=f"http://{bucket.address}")
+        with wired_chain(neighbours, chain.database) as proxied:
+            yield proxied, bucket
+
+
+@pytest.mark.parametrize(
+    ("step", "requests_before"), [("download", 1), ("download", 2), ("download", 3), ("collect", 1)]
+)
+def test_a_bucket_that_breaks_off_changes_nothing(
+    behind_proxy: tuple[Chain, Proxy], once: Outcome, step: Step, requests_before: int
+) -> None:
+    """The request has arrived, its answer is lost with the connection: the bucket may hold what was written, or not."""
+    chain, bucket = behind_proxy
+
+    @contextmanager
+    def breaking_off() -> Iterator[None]:
+        bucket.after_requests(requests_before, bucket.drop_connections)
+        yield
+        assert bucket.breaks == 1, "nobody met the fault"
+
+    assert carried(chain, at=step, trouble=breaking_off()) == once
 
 
 def without_what_a_lost_answer_hides(outcome: Outcome) -> Outcome:

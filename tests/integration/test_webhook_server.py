@@ -48,6 +48,7 @@ def _start(port: int, log: Path) -> subprocess.Popen[bytes]:
         "PIPELINE_PUSH_AUTH": "off",
         "SPANNER_EMULATOR_HOST": "127.0.0.1:1",
         "PUBSUB_EMULATOR_HOST": "127.0.0.1:1",
+        "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
         **worker_identity("webhook"),
     }
     with log.open("wb") as sink:
@@ -131,7 +132,7 @@ def test_a_body_that_breaks_off_is_refused_and_the_server_lives_on(server: int, 
     assert ask(server, "POST", SHARED, b"{")[0] == 400
 
 
-def test_without_its_publish_path_the_health_page_says_503(server: int) -> None:
+def test_without_pubsub_and_inbox_the_health_page_says_503(server: int) -> None:
     status, answer = ask(server, "GET", "/v1/health")
     assert (status, answer["status"]) == (503, "unhealthy")
     assert answer["services"] == {

@@ -32,6 +32,7 @@ from shared.gateways.hubspot_errors import item_failure as hubspot_item_failure
 from shared.gateways.salesforce_errors import Problem, Refusal
 from shared.gateways.speech_errors import in_our_words
 from shared.gateways.story import SpannerStories
+from shared.gateways.tenants import SpannerTenantDirectory
 from shared.meanings.registry import meaning_of
 from shared.names import late_audio_request_id
 from shared.stage import CallChanges, Completed, StageContext
@@ -211,8 +212,12 @@ def meets_a_newer_schema(trouble: Trouble) -> None:
 
 
 def has_an_unreadable_tenant(trouble: Trouble) -> None:
-    loses_the_next_event(trouble)
+    """As the runner does: it claims the run and stops with what the directory said."""
     trouble.change("UPDATE tenants SET config = JSON '{}' WHERE tenant_id = 'acme-plumbing'")
+    directory = SpannerTenantDirectory(trouble.database.open, ttl_s=1, negative_ttl_s=1)
+    with pytest.raises(TenantBlocked) as unreadable:
+        directory.by_id("acme-plumbing")
+    trouble.reach("download", raising(unreadable.value))
 
 
 def has_a_fast_clock(trouble: Trouble) -> None:
@@ -374,8 +379,9 @@ FAULTS = [
           says=("suspended tenant",), command="pipeline tenant resume acme-plumbing"),
     Fault("the tenant was resumed a moment ago", is_resumed_and_not_yet_swept, S.SUSPENDED, "download",
           says=("active again",), command="pipeline sweep --once"),
-    Fault("the tenant's stored configuration is unreadable", has_an_unreadable_tenant, S.BETWEEN_STAGES, "download",
-          says=("tenant_config_unreadable", "callrail_company_ids")),
+    Fault("the tenant's stored configuration is unreadable", has_an_unreadable_tenant, S.BLOCKED, "download",
+          "tenant_config_unreadable", says=("callrail_company_ids",), helps="pipeline tenant update",
+          command="pipeline tenant show acme-plumbing"),
     # The receiver, and what never comes.
     Fault("Pub/Sub was away when the webhook came", is_kept_in_the_inbox, S.IN_INBOX,
           says=("Pub/Sub did not take the webhook",), command="pipeline sweep --once"),

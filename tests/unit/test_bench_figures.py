@@ -12,8 +12,9 @@ from handlers.signature import callrail_signature
 from infra.local.bench.counting import ClientCalls, Cost, kind_of
 from infra.local.bench.machine import cpu_model
 from infra.local.bench.race import Figures, RaceResult, Round, sum_up
+from infra.local.bench.replay import LiveFigures, ReplayCourse, ReplayResult
 from infra.local.bench.startup import Start
-from infra.local.bench.targets import judge_race, judge_stages, judge_starts
+from infra.local.bench.targets import judge_race, judge_replay, judge_stages, judge_starts
 from infra.local.bench.webhooks import BODY_BYTES, COUNT, write_webhooks
 from infra.local.bench.wrk import Findings, read_findings
 from schemas.webhooks import infer_kind
@@ -133,3 +134,15 @@ def test_the_senders_post_distinct_signed_calls_of_one_size(tmp_path: Path) -> N
 def test_the_cpu_is_the_first_one_the_system_names() -> None:
     assert cpu_model("processor\t: 0\nmodel name\t: AMD EPYC 7B13\nmodel name\t: other\n") == "AMD EPYC 7B13"
     assert cpu_model("processor\t: 0\nBogoMIPS\t: 50\n") != ""
+
+
+@pytest.mark.parametrize(
+    ("beside_ms", "arrived", "misses"),
+    [(109.0, 10, ["", ""]), (125.0, 10, ["15 points over", ""]), (100.0, 8, ["", "2 remain"])],
+)
+def test_a_replay_may_lengthen_the_live_p95_by_a_tenth_and_leaves_no_letter(
+    beside_ms: float, arrived: int, misses: list[str]
+) -> None:
+    alone, beside = LiveFigures(100, 0, 50.0, 100.0), LiveFigures(100, 0, 50.0, beside_ms)
+    result = ReplayResult(ReplayCourse(letters=10), alone, beside, arrived=arrived, replay_s=1.0)
+    assert [verdict.miss for verdict in judge_replay(result)] == misses

@@ -57,3 +57,11 @@ def test_an_armed_process_dies_with_the_status_of_a_kill(monkeypatch: pytest.Mon
         crash_point("claimed")
 
     assert statuses == [CRASH_STATUS]
+
+
+def test_a_wrong_mixture_is_said_in_our_words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_ENVIRONMENT", "local")
+    monkeypatch.setenv("K_SERVICE", "webhook")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert caught.value.detail.startswith("PIPELINE_ENVIRONMENT=local on Cloud Run")

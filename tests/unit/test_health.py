@@ -18,6 +18,7 @@ class Surroundings:
     """What the page asks, and how often it did."""
 
     publishes: bool = True
+    keeps: bool = True
     states: Mapping[str, str] = field(default_factory=lambda: dict(ALL_WELL))
     clock: HandClock = field(default_factory=HandClock)
     looks: int = 0
@@ -27,7 +28,9 @@ class Surroundings:
             self.looks += 1
             return self.publishes
 
-        return HealthPage(can_publish=can_publish, neighbours=lambda: self.states, now=self.clock)
+        return HealthPage(
+            can_publish=can_publish, can_keep=lambda: self.keeps, neighbours=lambda: self.states, now=self.clock
+        )
 
 
 def test_all_well_is_the_guides_document() -> None:
@@ -59,8 +62,15 @@ def test_an_unreachable_operator_leaves_its_neighbours_unknown() -> None:
     assert reply.body["services"] == {**dict.fromkeys(NEIGHBOURS, "unknown"), "pubsub": "healthy"}
 
 
-def test_without_a_publish_path_the_service_is_unhealthy_whatever_else_is_well() -> None:
+def test_without_pubsub_webhooks_are_accepted_all_the_same() -> None:
+    """They go to the inbox: 503 would take a receiver out of service that answers 202."""
     reply = Surroundings(publishes=False).page().reply()
+    assert (reply.status, reply.body["status"]) == (200, "degraded")
+    assert reply.body["services"]["pubsub"] == "unhealthy"
+
+
+def test_when_neither_pubsub_nor_the_inbox_takes_a_webhook_the_service_is_unhealthy() -> None:
+    reply = Surroundings(publishes=False, keeps=False).page().reply()
     assert (reply.status, reply.body["status"]) == (503, "unhealthy")
     assert reply.body["services"]["pubsub"] == "unhealthy"
 
@@ -75,7 +85,7 @@ def test_the_answer_is_kept_for_seconds_and_then_looked_up_again() -> None:
     around = Surroundings()
     page = around.page()
     page.reply()
-    around.publishes = False
+    around.publishes = around.keeps = False
     around.clock.advance(CACHED_FOR.total_seconds())
     kept = page.reply()
     assert (kept.status, around.looks) == (200, 1)

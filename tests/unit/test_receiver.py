@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
 
 from handlers.health import HealthPage
-from handlers.receiver import MAX_BODY_BYTES, Receiver
+from handlers.receiver import MAX_BODY_BYTES, MAX_EVENT_CHARS, Receiver
 from handlers.signature import callrail_signature, forwarder_signature
 from handlers.webhook import SHARED_PATH, WebhookService
 from handlers.webhook_body import FORM_TYPE, JSON_TYPE
@@ -85,7 +85,7 @@ class Bench:
             inbox=Inbox(self.objects),
             now=clock,
         )
-        health = HealthPage(can_publish=lambda: True, neighbours=dict, now=clock)
+        health = HealthPage(can_publish=lambda: True, can_keep=lambda: True, neighbours=dict, now=clock)
         return served(WebhookService(receiver=receiver, health=health))
 
     def post(  # as many parts as a request has
@@ -453,7 +453,7 @@ def test_a_fault_of_ours_is_never_a_success_and_shows_nothing(error: Exception, 
         inbox=Inbox(MemoryObjects()),
         now=HandClock(),
     )
-    health = HealthPage(can_publish=lambda: True, neighbours=dict, now=HandClock())
+    health = HealthPage(can_publish=lambda: True, can_keep=lambda: True, neighbours=dict, now=HandClock())
     client = served(WebhookService(receiver=receiver, health=health)).test_client()
     answer = client.post(SHARED_PATH, json=POST_CALL)
     assert (answer.status_code, error_of(answer)) == (status, code)
@@ -514,6 +514,21 @@ def test_a_body_of_the_largest_size_is_accepted_and_one_byte_more_is_not(bench: 
     answer = bench.post(padded(MAX_BODY_BYTES + 1))
     assert (answer.status_code, error_of(answer)) == (413, "body_too_large")
     assert len(bench.publisher.messages) == 1
+
+
+def test_an_event_of_the_largest_length_is_accepted_and_one_character_more_is_not(bench: Bench) -> None:
+    """Escapes make six characters of one byte, so a small body reaches the bound of the event before its own."""
+    form = as_form(POST_CALL) + b"&note="
+    bench.post(form + b"a", content_type=FORM_TYPE)
+    room = MAX_EVENT_CHARS - len(bench.publisher.messages[0].data) + 1
+    largest = form + b"\x01" * (room // 6) + b"a" * (room % 6)
+
+    assert bench.post(largest, content_type=FORM_TYPE).status_code == 202
+    answer = bench.post(largest + b"a", content_type=FORM_TYPE)
+
+    assert [len(message.data) for message in bench.publisher.messages[1:]] == [MAX_EVENT_CHARS]
+    assert (answer.status_code, error_of(answer)) == (413, "body_too_large")
+    assert bench.objects.list_names("") == []
 
 
 def chunked(bench: Bench, body: bytes) -> tuple[str, bytes]:

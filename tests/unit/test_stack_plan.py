@@ -14,6 +14,7 @@ from infra.local.emulators import Emulators
 from infra.local.errors import StackError
 from infra.local.plan import GRPC_STANDINS, HTTP_STANDINS, Plan, make_plan
 from infra.local.processes import ServiceSpec
+from infra.local.supervisor import parse_only
 from infra.local.topics import DEAD_LETTERS_TOPIC, archive_request, subscription_request
 from shared.pipeline import Pipeline, load_pipeline
 from shared.settings import load_settings
@@ -188,3 +189,8 @@ def test_dead_letters_outlive_a_month_without_anybody_who_reads_them() -> None:
     assert "expiration_policy" in kept, "left out, Pub/Sub deletes a subscription after 31 idle days"
     assert not kept.expiration_policy.ttl
     assert not kept.push_config.push_endpoint
+
+
+def test_a_misspelt_worker_is_named_before_anything_starts() -> None:
+    with pytest.raises(StackError, match="no such worker: analyse"):
+        parse_only("transcribe, analyse")

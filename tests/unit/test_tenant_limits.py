@@ -56,7 +56,7 @@ class Bench:
             now=HandClock(),
             limits=TenantLimits(rate_per_s=10, burst=20, timer=self.timer),
         )
-        health = HealthPage(can_publish=lambda: True, neighbours=dict, now=HandClock())
+        health = HealthPage(can_publish=lambda: True, can_keep=lambda: True, neighbours=dict, now=HandClock())
         self.client = served(WebhookService(receiver=receiver, health=health)).test_client()
 
     def post(self, tenant: str, number: int, *, key: str = "") -> tuple[int, str | None]:

@@ -269,7 +269,7 @@ def test_a_dead_letter_whose_stage_is_done_is_to_be_discarded() -> None:
 
     notes = explain(arrived, now=NOW, pace=PACE).notes
 
-    assert notes == ("dead letter d-1 is open although download is done: discard it",)
+    assert notes == ("dead letter d-1 is open although download is done: the next sweep closes it",)
 
 
 def test_a_call_of_a_suspended_tenant_says_so_wherever_it_is() -> None:

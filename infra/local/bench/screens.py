@@ -11,6 +11,7 @@ from rich.text import Text
 from infra.local.bench.counting import Cost
 from infra.local.bench.machine import Machine
 from infra.local.bench.race import Figures, RaceResult
+from infra.local.bench.replay import ReplayResult
 from infra.local.bench.run import BenchResult
 from infra.local.bench.startup import Start
 from infra.local.bench.targets import RECEIVER_READY_S, STAGE_COSTS, Verdict
@@ -25,6 +26,8 @@ def print_bench(console: Console, result: BenchResult) -> None:
         console.print(_stages_table(result.stages))
     if result.starts:
         console.print(_starts_table(result.starts))
+    if result.replay:
+        console.print(_replay_table(result.replay))
     console.print(_verdict_table(result.verdicts()))
 
 
@@ -81,6 +84,18 @@ def _starts_table(starts: Mapping[str, Start]) -> Table:
     for name, start in starts.items():
         is_late = name == "webhook" and start.seconds > RECEIVER_READY_S
         table.add_row(name, Text(f"{start.seconds:.2f}", style="red" if is_late else ""), f"{start.rss_mib:.0f}")
+    return table
+
+
+def _replay_table(replay: ReplayResult) -> Table:
+    course = replay.course
+    title = (
+        f"{course.letters} letters replayed at {course.rate:g} a second in {replay.replay_s:.0f} s,"
+        f" beside {course.live_rate:g} live calls a second"
+    )
+    table = _table(title, "live calls", "calls", "unfinished", "p50 ms", "p95")
+    for name, live in (("alone", replay.alone), ("beside the replay", replay.beside)):
+        table.add_row(name, str(live.calls), str(live.unfinished), f"{live.p50_ms:.1f}", f"{live.p95_ms:.1f}")
     return table
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from infra.local.bench.counting import Cost
 from infra.local.bench.race import RaceResult
+from infra.local.bench.replay import ReplayResult
 from infra.local.bench.startup import Start
 
 RATIO_TO_BARE = 0.90
 RPS_AT_512 = 3_564
 """What Mozilla's ingestion-edge reached on two cores with the same emulator and load generator."""
 RECEIVER_READY_S = 1.5
+REPLAY_P95_RATIO = 1.10
+"""How much a capped replay may lengthen the p95 of live calls."""
 STAGE_COSTS: Mapping[str, Cost] = {
     "download": Cost(commits=2, reads=1, publishes=1, other=0),
     "transcribe.submit": Cost(commits=3, reads=1, publishes=0, other=0),
@@ -83,3 +86,16 @@ def judge_starts(starts: Mapping[str, Start]) -> list[Verdict]:
     seconds = starts["webhook"].seconds
     miss = "" if seconds <= RECEIVER_READY_S else f"{seconds - RECEIVER_READY_S:.2f} s late"
     return [Verdict("receiver: ready after its start", f"within {RECEIVER_READY_S} s", f"{seconds:.2f} s", miss)]
+
+
+def judge_replay(replay: ReplayResult) -> list[Verdict]:
+    """Live calls must hardly feel a capped replay, and every letter must arrive."""
+    ratio = replay.p95_ratio
+    miss = f"{(ratio - REPLAY_P95_RATIO) * 100:.0f} points over" if ratio > REPLAY_P95_RATIO else ""
+    left = replay.course.letters - replay.arrived
+    return [
+        Verdict(
+            "replay: p95 of live calls, of what it is alone", f"at most {REPLAY_P95_RATIO:.0%}", f"{ratio:.0%}", miss
+        ),
+        Verdict("replay: letters that did not arrive", "none", str(left), f"{left} remain" if left else ""),
+    ]

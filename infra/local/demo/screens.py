@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from infra.local.demo.results import CallResult
-from infra.local.demo.watch import STAGES, CallView, StageView
+from infra.local.demo.watch import CallView, StageView
 from schemas.analysis import CallAnalysis
+from shared.story import STAGES
 
 _MARKS = {
     "running": ("● working", "yellow"),

@@ -10,7 +10,6 @@ from datetime import datetime
 from infra.local.demo.calls import PostedCall
 from shared.gateways.calls import SpannerCalls, StoryLine
 
-STAGES = ("download", "transcribe", "analyze", "crm_sync")
 _POLL_S = 0.25
 _FINAL_STATES = frozenset({"done", "failed", "blocked", "not_processed"})
 

@@ -1,0 +1,28 @@
+"""What `pipeline bench --only replay` measures, in small: letters of a down-time replayed beside live calls."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.local.bench.replay import ReplayCourse, measure_replay
+from infra.local.stack import say_nothing
+from tests.support.stack import LocalStack
+
+pytestmark = pytest.mark.emulators
+
+
+def test_every_letter_and_every_live_call_arrives(local_stack: LocalStack) -> None:
+    env = local_stack.env
+    result = measure_replay(
+        env,
+        base_url=env["WEBHOOK_URL"],
+        key=env["DEMO_WEBHOOK_SECRET"],
+        course=ReplayCourse(letters=3, rate=4.0, live_rate=10.0),
+        report=say_nothing,
+    )
+
+    assert result.arrived == 3
+    assert (result.alone.unfinished, result.beside.unfinished) == (0, 0)
+    assert result.beside.calls > 0
+    assert result.beside.p95_ms >= result.beside.p50_ms > 0
+    assert result.replay_s >= 2 / 4, "never faster than its cap"
