@@ -50,7 +50,8 @@ def _download(settings: Settings, service: Service) -> StageSpec:
         calls=wiring.calls(settings, role="download"),
     )
     intake_deps = intake.IntakeDeps(
-        merger=SpannerCallMerger(wiring.database(settings, role="download")), now=wiring.now
+        merger=SpannerCallMerger(wiring.database(settings, role="download"), wiring.vault(settings, role="download")),
+        now=wiring.now,
     )
 
     def run(context: StageContext) -> Completed:

@@ -39,12 +39,14 @@ WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
 
 -- name: update_details
 UPDATE call_records
-SET details = @details, details_ranks = @ranks, started_at = @started_at, updated_at = PENDING_COMMIT_TIMESTAMP()
+SET details = @details, details_ranks = @ranks, caller_hash = @caller_hash, started_at = @started_at,
+  updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND call_id = @call_id
 
 -- name: insert_details
-INSERT INTO call_records (tenant_id, call_id, details, details_ranks, started_at, created_at, updated_at)
-VALUES (@tenant_id, @call_id, @details, @ranks, @started_at, PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
+INSERT INTO call_records (tenant_id, call_id, details, details_ranks, caller_hash, started_at, created_at, updated_at)
+VALUES (@tenant_id, @call_id, @details, @ranks, @caller_hash, @started_at,
+  PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
 
 -- name: wake_download
 UPDATE stage_runs

@@ -38,7 +38,7 @@ def bench(pipeline_database: PipelineDatabase) -> Bench:
 
 
 def sweeper_of(bench: Bench, **changes: Any) -> Sweeper:
-    store = SpannerSweepStore(bench.database.open)
+    store = SpannerSweepStore(bench.database.open, bench.database.vault)
     return replace(Sweeper(store, bench.publisher, Inbox(MemoryObjects()), bench.clock), **changes)
 
 
@@ -301,7 +301,7 @@ class WithoutOneTenant(SpannerSweepStore):
     """A store that fails for one tenant."""
 
     def __init__(self, bench: Bench) -> None:
-        super().__init__(bench.database.open)
+        super().__init__(bench.database.open, bench.database.vault)
 
     def overdue(self, tenant_id: str, **options: Any) -> Any:
         if tenant_id == OUR_TENANT.tenant_id:

@@ -181,7 +181,8 @@ LEASE = timedelta(seconds=60)
 
 
 def sweeper(bench: Bench, clock: Callable[[], object]) -> Sweeper:
-    return Sweeper(SpannerSweepStore(bench.database.open), bench.publisher, Inbox(MemoryObjects()), clock)  # type: ignore[arg-type] # a hand clock
+    store = SpannerSweepStore(bench.database.open, bench.database.vault)
+    return Sweeper(store, bench.publisher, Inbox(MemoryObjects()), clock)  # type: ignore[arg-type] # a hand clock
 
 
 @pytest.mark.parametrize("skew", [SKEW, -SKEW], ids=["ahead", "behind"])
