@@ -206,6 +206,7 @@ def save_and_finish(context: StageContext) -> Completed:
 def test_a_claim_whose_answer_was_lost_is_recognised_as_our_own(patient: Reach) -> None:
     """The client repeats the commit, meets its own row, and nobody waits for a lease."""
     bench = bench_through(patient)
+    patient.vault.of(OUR_TENANT.tenant_id).warm()
     one_more(patient)
     patient.proxy.mute()
     hang_up = threading.Thread(target=lose_the_answer, args=(patient, "SELECT COUNT(*) FROM stage_runs", 2))

@@ -60,6 +60,13 @@ class PipelineDatabase:
         return self.rows(sql)[0][0]
 
     def add_tenant(self, tenant: Tenant) -> None:
+        self.add_tenant_without_keyset(tenant)
+        rows = self.keysets.new_rows(tenant.tenant_id)
+        with self.database.batch() as batch:
+            self.keysets.insert(batch, rows)
+
+    def add_tenant_without_keyset(self, tenant: Tenant) -> None:
+        """As tenants were made before personal data was sealed."""
         with self.database.batch() as batch:
             batch.insert(
                 table="tenants",
@@ -75,7 +82,6 @@ class PipelineDatabase:
                     )
                 ],
             )
-            self.keysets.insert(batch, self.keysets.new_rows(tenant.tenant_id))
 
 
 def pipeline_ddl() -> list[str]:
