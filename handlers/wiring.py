@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shared.gateways.tenant_store import TenantStore
     from shared.gateways.tenants import SpannerTenantDirectory
     from shared.gateways.vault import Vault
+    from shared.privacy import PrivacyDesk
     from shared.runner import Runner
     from shared.story import SchemaGap
     from shared.sweeper import Sweeper
@@ -213,6 +214,14 @@ def keyset_store(settings: Settings) -> KeysetStore:
     from shared.gateways.keyset_store import KeysetStore
 
     return KeysetStore(database(settings), key_encryption_key(settings))
+
+
+def privacy_desk(settings: Settings) -> PrivacyDesk:
+    """Erases and exports what is held about callers, for the command line."""
+    from shared.gateways.privacy_store import SpannerPrivacy
+    from shared.privacy import PrivacyDesk
+
+    return PrivacyDesk(SpannerPrivacy(database(settings), vault(settings)), objects(settings), now)
 
 
 @cache

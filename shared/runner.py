@@ -135,6 +135,10 @@ class Runner:
 
     def _claim_and_run(self, key: RunKey, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
         tenant = self._tenant(key.tenant_id)
+        if tenant.status == "offboarded":
+            # Its keys are gone, so nothing may be stored; a dead letter would only be kept without its content.
+            log.warning("event_of_offboarded_tenant")
+            return ACKNOWLEDGED
         if isinstance(event, TranscriptionOutput):
             return self._meet_existing(key, delivery, event, tenant, our_token="")
         if not isinstance(event, self.stage.accepts):

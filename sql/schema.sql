@@ -555,6 +555,9 @@ CREATE TABLE tenant_keysets (
 -- Keyed hash of the caller's number, under the tenant's lookup keyset. NULL for withheld numbers and older rows.
 ALTER TABLE call_records ADD COLUMN caller_hash STRING(32);
 
+-- Set when a person asked to be forgotten: the row stays as a tombstone, so that no late webhook brings the call back.
+ALTER TABLE call_records ADD COLUMN erased_at TIMESTAMP OPTIONS (allow_commit_timestamp = true);
+
 -- Which calls are of this person?
 CREATE NULL_FILTERED INDEX call_records_by_caller ON call_records (tenant_id, caller_hash);
 
@@ -566,6 +569,10 @@ GRANT SELECT (tenant_id, purpose, wrapped, version) ON TABLE tenant_keysets
 -- The recorder makes the keyset of the letters that belong to nobody.
 GRANT INSERT (tenant_id, purpose, wrapped, version, created_at, updated_at) ON TABLE tenant_keysets
   TO ROLE dead_letter;
+
+-- only: spanner
+-- Whoever reads a call must see that it is a tombstone.
+GRANT SELECT (erased_at) ON TABLE call_records TO ROLE transcribe, analyze, crm_sync;
 
 -- only: spanner
 GRANT INSERT (caller_hash), UPDATE (caller_hash) ON TABLE call_records TO ROLE download;

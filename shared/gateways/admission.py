@@ -79,11 +79,12 @@ def admit_to_known_call(
             timeout=READ_TIMEOUT_S,
             retry=read_retry(READ_TIMEOUT_S),
         )
-        known = [stored_merge(vault.open(run.call_id, "details", details), ranks) for details, ranks in rows]
+        known = [stored_merge(vault.open(run.call_id, "details", details), ranks) for details, ranks, _ in rows]
         merged = merge(known[0], said) if known else said
         admit(transaction, run, Admission(admission.kind, admission.origin, admission.received_at, said=None), vault)
         created = {} if known else {"created_at": COMMIT_TIMESTAMP}
-        _put_call(transaction.update if known else transaction.insert, run, merged, vault, **created)
+        if not any(erased for _, _, erased in rows):
+            _put_call(transaction.update if known else transaction.insert, run, merged, vault, **created)
         insert_run(transaction, run, vault)
 
     transact(open_database, work, what=f"claim {run.key.stage}", tag="admit")

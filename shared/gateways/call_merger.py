@@ -47,7 +47,9 @@ class SpannerCallMerger:
             if not rows:
                 _write(transaction, "insert_details", key, said, vault)
                 return KnownCall(details=said.details, started=False, analyzed=False, recorded=False, no_audio=False)
-            details, ranks, analyzed, recorded, no_audio, started = rows[0]
+            details, ranks, analyzed, recorded, no_audio, erased, started = rows[0]
+            if erased:
+                return _forgotten(said.details)
             known = stored_merge(vault.open(key["call_id"], "details", details), ranks)
             merged = merge(known, said)
             is_news = merged.details.recording_url != known.details.recording_url
@@ -66,6 +68,11 @@ class SpannerCallMerger:
             )
 
         return transact(self._open, work, what="merge call", tag="merge_call")
+
+
+def _forgotten(details: CallDetails) -> KnownCall:
+    """A call whose person asked to be erased: nothing is written and nothing follows."""
+    return KnownCall(details=details, started=True, analyzed=False, recorded=True, no_audio=False)
 
 
 def stored_merge(details: str, ranks: str | None) -> Merged:
