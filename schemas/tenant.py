@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model
 
 from schemas.base import Contract
 from schemas.calls import Provider
+from schemas.redaction import RedactionKind
 
 TENANT_ID_PATTERN = re.compile(r"^[a-z0-9](?:[a-z0-9-]{1,38}[a-z0-9])$")
 SECRET_NAME_PATTERN = re.compile(r"^[A-Za-z0-9_-]{1,200}$")
@@ -110,6 +111,13 @@ class RecordingConfig(Contract):
     """On two-channel audio, the channel that carries the business (the other is the caller)."""
 
 
+class PrivacyConfig(Contract):
+    """What of a caller's words is kept from the stored transcript and from the CRMs."""
+
+    redact: tuple[RedactionKind, ...] = ("card", "ssn", "email", "bank", "digits")
+    """What is masked before a transcript is stored; an empty list keeps everything."""
+
+
 class TenantConfig(Contract):
     """What `tenants.config` holds. Secrets appear by name only."""
 
@@ -131,6 +139,7 @@ class TenantConfig(Contract):
     crm_config: CrmConfig = CrmConfig()
     ai_config: AiConfig = AiConfig()
     recordings: RecordingConfig = RecordingConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
 
 
 class Tenant(Contract):

@@ -10,6 +10,7 @@ from schemas.events import CallTranscribed, TranscriptionOutput
 from shared.errors import InvalidEvent, NotReady, PermanentFailure, Waiting
 from shared.names import transcript_prefix
 from shared.ports import CallReader, ObjectStore, SpeechJob, SpeechOperation, SpeechRecognizer
+from shared.redaction import redact_transcript
 from shared.stage import CallChanges, Completed, StageContext, Usage
 from stages.transcribe import logic
 from stages.transcribe.logic import Next
@@ -175,7 +176,8 @@ def _completed(
 
     Raises `PermanentFailure` when `data` is not Speech's output.
     """
-    transcript = deps.speech.parse_output(data, job)
+    heard = deps.speech.parse_output(data, job)
+    transcript = redact_transcript(heard, context.tenant.config.privacy.redact)
     audio_s = logic.billed_audio_s(billed_s, duration_s=job.duration_s, channels=job.channels)
     return Completed(
         next_event=CallTranscribed(

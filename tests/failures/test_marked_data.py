@@ -21,6 +21,7 @@ from handlers.dead_letter import DeadLetterTaker
 from handlers.wiring import desk
 from infra.local.standins.faults import FaultRule
 from shared.deliveries import Delivery
+from shared.gateways.calls import SpannerCalls
 from shared.logs import configure_logging
 from tests.support.audio import wav
 from tests.support.flaky import Chain, secret_values
@@ -141,6 +142,27 @@ def test_nothing_that_the_system_writes_shows_who_called(chain: Chain, office: O
             assert marks_in(message.data.decode()) == set(), message.topic
 
     assert marks_in(printed(tenant.tenant_id, letters, event.call_id, broken.call_id)) == set()
+
+
+def test_a_card_that_was_said_is_neither_stored_nor_sent_to_a_crm(chain: Chain, office: Office) -> None:
+    say(chain, f"{SAID}; spoken, four one one one one one one one one one one one one one one one")
+    tenant = chain.new_tenant()
+    event = office.received(tenant, audio=wav(2.0, channels=2), note=f"paid with {CARD}", customer_phone_number=NUMBER)
+
+    office.carry(event)
+
+    call = SpannerCalls(chain.database.open, chain.database.vault).get(tenant.tenant_id, event.call_id)
+    assert call is not None
+    assert call.transcript is not None
+    heard = call.transcript.turns[-1].text
+    assert heard.count("[card number]") == 2
+    assert "[social security number]" in heard
+    assert NAME in heard, "the business needs to know who called"
+    assert office.crm_calls(event) == (1, 1)
+    for crm in ("hubspot", "salesforce"):
+        held = json.dumps(chain.neighbours.state(crm))
+        assert [mark for mark in (CARD, SSN, "4111", "four one one one") if mark in held] == []
+        assert "[card number]" in held
 
 
 def say(chain: Chain, text: str) -> None:
