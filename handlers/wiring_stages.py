@@ -100,6 +100,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
         run=partial(transcribe.submit, deps=deps),
         after_failure=partial(left_incomplete, now=wiring.now),
         resume=partial(transcribe.collect, deps=deps),
+        clean_up=partial(transcribe.drop_audio, deps=deps),
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )

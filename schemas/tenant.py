@@ -116,6 +116,10 @@ class PrivacyConfig(Contract):
 
     redact: tuple[RedactionKind, ...] = ("card", "ssn", "email", "bank", "digits")
     """What is masked before a transcript is stored; an empty list keeps everything."""
+    drop_audio: bool = False
+    """Delete the recording and Speech's raw output once the transcript is stored."""
+    consent_tag: str = Field(default="", max_length=100)
+    """CallRail tag without which a call is neither downloaded nor transcribed; empty asks for none."""
 
 
 class TenantConfig(Contract):

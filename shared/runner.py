@@ -60,7 +60,7 @@ class StageSpec:
     `run` starts from an event, `resume` continues when an outside job reports back (None where no job is started).
     `admit` says what the first stage's claim brings into the database (None elsewhere). `absorb` takes in what a
     repeated event says that is new, `after_failure` names what still goes on when the stage is given up; both may
-    return an event to publish.
+    return an event to publish. `clean_up` removes what a recorded stage no longer needs.
     """
 
     name: str
@@ -72,6 +72,7 @@ class StageSpec:
     admit: Callable[[Event], Admission | None] | None = None
     absorb: Callable[[Event], Event | None] | None = None
     after_failure: Callable[[StageRun], Event | None] | None = None
+    clean_up: Callable[[StageRun, Tenant], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,9 @@ class Runner:
                 return self._stop(run, delivery, error)
             except Exception as error:
                 return self._stop_on_bug(run, error)
-            return self._finish(run, completed, delivery)
+            answer = self._finish(run, completed, delivery)
+            self._clean_up(run, tenant)
+            return answer
 
     def _run_stage(self, run: StageRun, event: Event | TranscriptionOutput, tenant: Tenant) -> Completed:
         if run.attempt > self.stage.max_attempts:
@@ -282,6 +285,15 @@ class Runner:
         answer = self._publish_next(next_event, delivery)
         log.info("stage_done", next=completed.next_event.type if completed.next_event else None)
         return answer
+
+    def _clean_up(self, run: StageRun, tenant: Tenant) -> None:
+        """Only after the record: until then a redelivery needs what is removed here. The bucket's life cycle does it
+        where this fails."""
+        if self.stage.clean_up:
+            try:
+                self.stage.clean_up(run, tenant)
+            except PipelineError as error:
+                log.warning("clean_up_failed", code=error.code)
 
     def _repeat_stored(self, key: RunKey, delivery: Delivery) -> Answer:
         stored = self.store.read(key)
