@@ -40,9 +40,9 @@ from shared.tenant_limits import TenantLimits
 log = structlog.get_logger()
 
 MAX_BODY_BYTES = 1024 * 1024
-MAX_EVENT_CHARS = 2_600_000
-"""What `stage_runs.event` can hold (Spanner: 2,621,440 characters), less what a later event may add. Escapes make an
-event up to six times as long as its body. A Pub/Sub message of that many characters is still far below 10 MB."""
+MAX_EVENT_BYTES = 1_900_000
+"""What a row can hold once it is sealed (Spanner: 2,621,440 characters, and base64 makes four of three), less what a
+later event may add. Escapes make an event up to six times as long as its body."""
 RETRY_AFTER_S = 5
 _DECOYS = ("nobody's key", "nobody's other key")
 """As many as a tenant can have. A refusal costs as many digests of the body whether there is a tenant or not: a body of
@@ -197,14 +197,14 @@ class Receiver:
 
         Raises `TransientFailure` when neither took it, `Refused` when no later stage could store it.
         """
-        data = event.model_dump_json()
-        if len(data) > MAX_EVENT_CHARS:
-            message = f"at most {MAX_EVENT_CHARS} characters once it is decoded"
+        data = event.model_dump_json().encode()
+        if len(data) > MAX_EVENT_BYTES:
+            message = f"at most {MAX_EVENT_BYTES} bytes once it is decoded"
             raise Refused(413, "body_too_large", message, tenant_id=event.tenant_id)
         code = "publish_outage"
         if self.outage.may_try():
             try:
-                self.publisher.publish(event.topic, data.encode(), attributes)
+                self.publisher.publish(event.topic, data, attributes)
             except TransientFailure as error:
                 self.outage.failed()
                 code = error.code

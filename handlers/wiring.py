@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flask import Request, Response
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shared.gateways.calls import SpannerCalls, SpannerConversations
     from shared.gateways.crm_registry import CrmRegistry
     from shared.gateways.dead_letter_archive import PubSubArchive
+    from shared.gateways.keyset_store import KeysetStore
     from shared.gateways.objects import GcsObjectStore
     from shared.gateways.publisher import PubSubPublisher
     from shared.gateways.push_tokens import PushVerifier
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from shared.gateways.story import SpannerStories
     from shared.gateways.tenant_store import TenantStore
     from shared.gateways.tenants import SpannerTenantDirectory
+    from shared.gateways.vault import Vault
+    from shared.privacy import PrivacyDesk
     from shared.runner import Runner
     from shared.story import SchemaGap
     from shared.sweeper import Sweeper
@@ -139,7 +142,7 @@ def runner_of(name: str, settings: Settings) -> Runner:
 
     return Runner(
         stage=stage_spec(name, settings),
-        store=SpannerRunStore(database(settings, role=name)),
+        store=SpannerRunStore(database(settings, role=name), vault(settings, role=name)),
         tenants=tenant_directory(settings, role=name),
         publisher=publisher_of(settings),
         now=now,
@@ -191,6 +194,41 @@ def secrets(settings: Settings) -> SecretManagerSecrets:
 
 
 @cache
+def key_encryption_key(settings: Settings) -> Callable[[], Any]:
+    """Makes the key that wraps tenants' keysets: Cloud KMS, or a file on a laptop. Loaded at its first use."""
+    if settings.is_local:
+        from shared.gateways.local_kek import local_key
+
+        return local_key(settings.stand_ins.pii_key_file)
+    from shared.gateways.kms import kms_key
+
+    return kms_key(settings.pii_key_name)
+
+
+@cache
+def vault(settings: Settings, *, role: str | None = None) -> Vault:
+    """Seals and opens personal data; one for each role, so that a process unwraps a keyset once."""
+    from shared.gateways.vault import Vault
+
+    return Vault(database(settings, role=role), key_encryption_key(settings), ttl_s=settings.keyset_cache_ttl_s)
+
+
+def keyset_store(settings: Settings) -> KeysetStore:
+    """Makes, rotates and destroys keysets, for the command line."""
+    from shared.gateways.keyset_store import KeysetStore
+
+    return KeysetStore(database(settings), key_encryption_key(settings))
+
+
+def privacy_desk(settings: Settings) -> PrivacyDesk:
+    """Erases and exports what is held about callers, for the command line."""
+    from shared.gateways.privacy_store import SpannerPrivacy
+    from shared.privacy import PrivacyDesk
+
+    return PrivacyDesk(SpannerPrivacy(database(settings), vault(settings)), objects(settings), now)
+
+
+@cache
 def objects(settings: Settings) -> GcsObjectStore:
     from shared.gateways.objects import GcsObjectStore
 
@@ -231,14 +269,14 @@ def calls(settings: Settings, *, role: str | None = None) -> SpannerCalls:
     """Reads calls."""
     from shared.gateways.calls import SpannerCalls
 
-    return SpannerCalls(database(settings, role=role))
+    return SpannerCalls(database(settings, role=role), vault(settings, role=role))
 
 
 def conversations(settings: Settings, *, role: str) -> SpannerConversations:
     """Reads calls without the place of their audio."""
     from shared.gateways.calls import SpannerConversations
 
-    return SpannerConversations(database(settings, role=role))
+    return SpannerConversations(database(settings, role=role), vault(settings, role=role))
 
 
 def stories(settings: Settings, *, role: str = "operator") -> SpannerStories:
@@ -270,7 +308,7 @@ def tenant_store(settings: Settings) -> TenantStore:
     """Creates and changes tenants, for the command line."""
     from shared.gateways.tenant_store import TenantStore
 
-    return TenantStore(database(settings))
+    return TenantStore(database(settings), keyset_store(settings))
 
 
 def breaker(settings: Settings, *, role: str | None = None) -> Breaker:
@@ -292,7 +330,7 @@ def sweeper(settings: Settings, *, role: str | None = None) -> Sweeper:
     from shared.sweeper import Sweeper
 
     return Sweeper(
-        store=SpannerSweepStore(database(settings, role=role)),
+        store=SpannerSweepStore(database(settings, role=role), vault(settings, role=role)),
         publisher=publisher_of(settings),
         inbox=Inbox(objects(settings)),
         now=now,
@@ -307,7 +345,7 @@ def desk(settings: Settings, *, role: str = "operator") -> Desk:
     from shared.gateways.dead_letter_store import SpannerDeadLetters
 
     return Desk(
-        store=SpannerDeadLetters(database(settings, role=role)),
+        store=SpannerDeadLetters(database(settings, role=role), vault(settings, role=role)),
         publisher=publisher_of(settings),
         pipeline=load_pipeline(),
     )

@@ -51,7 +51,8 @@ def _download(settings: Settings, service: Service) -> StageSpec:
         calls=wiring.calls(settings, role="download"),
     )
     intake_deps = intake.IntakeDeps(
-        merger=SpannerCallMerger(wiring.database(settings, role="download")), now=wiring.now
+        merger=SpannerCallMerger(wiring.database(settings, role="download"), wiring.vault(settings, role="download")),
+        now=wiring.now,
     )
 
     def run(context: StageContext) -> Completed:
@@ -101,6 +102,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
         run=within_share(partial(transcribe.submit, deps=deps), _shares(settings), vendor="Speech-to-Text"),
         after_failure=partial(left_incomplete, now=wiring.now),
         resume=partial(transcribe.collect, deps=deps),
+        clean_up=partial(transcribe.drop_audio, deps=deps),
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model
 
 from schemas.base import Contract
 from schemas.calls import PROVIDERS, Provider
+from schemas.redaction import RedactionKind
 
 TENANT_ID_PATTERN = re.compile(r"^[a-z0-9](?:[a-z0-9-]{1,38}[a-z0-9])$")
 SECRET_NAME_PATTERN = re.compile(r"^[A-Za-z0-9_-]{1,200}$")
@@ -105,6 +106,17 @@ class RecordingConfig(Contract):
     """On two-channel audio, the channel that carries the business (the other is the caller)."""
 
 
+class PrivacyConfig(Contract):
+    """What of a caller's words is kept from the stored transcript and from the CRMs."""
+
+    redact: tuple[RedactionKind, ...] = ("card", "ssn", "email", "bank", "digits")
+    """What is masked before a transcript is stored; an empty list keeps everything."""
+    drop_audio: bool = False
+    """Delete the recording and Speech's raw output once the transcript is stored."""
+    consent_tag: str = Field(default="", max_length=100)
+    """CallRail tag without which a call is neither downloaded nor transcribed; empty asks for none."""
+
+
 class TenantConfig(Contract):
     """What `tenants.config` holds. Secrets appear by name only."""
 
@@ -126,6 +138,7 @@ class TenantConfig(Contract):
     crm_config: CrmConfig = CrmConfig()
     ai_config: AiConfig = AiConfig()
     recordings: RecordingConfig = RecordingConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
 
 
 class Tenant(Contract):

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from shared.log_hygiene import mask
+
 
 class PipelineError(Exception):
     """Base of everything the runner understands."""
 
     def __init__(self, code: str, detail: str, *, fix: str = "") -> None:
+        detail = mask(detail)  # vendors repeat what they were sent
         super().__init__(f"{code}: {detail}" + (f" ({fix})" if fix else ""))
         self.code = code
         self.detail = detail

@@ -12,6 +12,8 @@ from typing import Any
 
 import structlog
 
+from shared.log_hygiene import keep_personal_data_out
+
 _NOISY = ("urllib3", "httpx", "httpcore", "google", "werkzeug", "grpc", "opentelemetry")
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})$")
 _ENCODER = json.JSONEncoder(default=repr)
@@ -28,6 +30,7 @@ def configure_logging(*, service: str, project_id: str, level: str) -> None:
         _constant("service", service),
         # Not dict_tracebacks: its default writes every frame's local variables into the log.
         structlog.processors.format_exc_info,
+        keep_personal_data_out,
     ]
     rendering: list[structlog.typing.Processor] = [structlog.processors.EventRenamer("message"), _as_json]
     structlog.configure(

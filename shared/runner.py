@@ -63,7 +63,7 @@ class StageSpec:
     `run` starts from an event, `resume` continues when an outside job reports back (None where no job is started).
     `admit` says what the first stage's claim brings into the database (None elsewhere). `absorb` takes in what a
     repeated event says that is new, `after_failure` names what still goes on when the stage is given up; both may
-    return an event to publish.
+    return an event to publish. `clean_up` removes what a recorded stage no longer needs.
     """
 
     name: str
@@ -75,6 +75,7 @@ class StageSpec:
     admit: Callable[[Event], Admission | None] | None = None
     absorb: Callable[[Event], Event | None] | None = None
     after_failure: Callable[[StageRun], Event | None] | None = None
+    clean_up: Callable[[StageRun, Tenant], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,10 @@ class Runner:
 
     def _claim_and_run(self, key: RunKey, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
         owner = self._owner(key.tenant_id)
+        if isinstance(owner, Tenant) and owner.status == "offboarded":
+            # Its keys are gone, so nothing may be stored; a dead letter would only be kept without its content.
+            log.warning("event_of_offboarded_tenant")
+            return ACKNOWLEDGED
         if isinstance(event, TranscriptionOutput):
             return self._meet_existing(key, delivery, event, owner, our_token="")
         if not isinstance(event, self.stage.accepts):
@@ -234,7 +239,9 @@ class Runner:
                 return self._stop(run, delivery, error)
             except Exception as error:
                 return self._stop_on_bug(run, error)
-            return self._finish(run, completed, delivery)
+            answer = self._finish(run, completed, delivery)
+            self._clean_up(run, owner)
+            return answer
 
     def _run_stage(self, run: StageRun, event: Event | TranscriptionOutput, owner: Owner) -> Completed:
         if run.attempt > self.stage.max_attempts:
@@ -287,6 +294,15 @@ class Runner:
         answer = self._publish_next(next_event, delivery)
         log.info("stage_done", next=completed.next_event.type if completed.next_event else None)
         return answer
+
+    def _clean_up(self, run: StageRun, owner: Owner) -> None:
+        """Only after the record: until then a redelivery needs what is removed here. The bucket's life cycle does it
+        where this fails."""
+        if self.stage.clean_up and isinstance(owner, Tenant):
+            try:
+                self.stage.clean_up(run, owner)
+            except PipelineError as error:
+                log.warning("clean_up_failed", code=error.code)
 
     def _repeat_stored(self, key: RunKey, delivery: Delivery) -> Answer:
         stored = self.store.read(key)

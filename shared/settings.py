@@ -20,6 +20,8 @@ class LocalEndpoints(BaseSettings):
     speech: str = ""
     """host:port of the Speech stand-in (gRPC, no TLS)."""
     vertex: str = ""
+    pii_key_file: str = ""
+    """The laptop's key-encryption key, in the place of Cloud KMS; `pipeline local up` makes it."""
     secret_manager: str = ""
     storage_url: str = Field(default="", validation_alias="STORAGE_EMULATOR_HOST")
     callrail_url: str = ""
@@ -36,10 +38,14 @@ class Settings(BaseSettings):
     project_id: str = Field(default="", validation_alias="GOOGLE_CLOUD_PROJECT")
     on_cloud_run: str = Field(default="", validation_alias="K_SERVICE")
     revision: str = Field(default="local", validation_alias="K_REVISION")
+    region: str = "us-central1"
+    """Where the key ring lies."""
     spanner_instance: str = "pipeline-prod"
     spanner_database: str = "pipeline-db"
     audio_bucket: str = ""
     """Empty means `<project>-audio-files`, the guide's name."""
+    pii_key: str = ""
+    """Cloud KMS key that wraps tenants' keysets; empty means the guide's name, `pii-encryption-key`."""
     topic_prefix: str = ""
     """Put before every topic's name; lets two pipelines share a project."""
 
@@ -80,6 +86,8 @@ class Settings(BaseSettings):
     more would be felt (docs/operations/bench.md)."""
     tenant_cache_ttl_s: float = Field(default=60.0, gt=0)
     secret_cache_ttl_s: float = Field(default=300.0, gt=0)
+    keyset_cache_ttl_s: float = Field(default=600.0, gt=0)
+    """How long a destroyed keyset may still serve in a process; each miss costs a read and two calls of Cloud KMS."""
     dead_letter_editing: bool = False
     """Whether an operator may replay an edited copy of a dead letter: rarely needed, easily regretted."""
     recording_max_bytes: int = Field(default=500_000_000, gt=0)
@@ -118,6 +126,11 @@ class Settings(BaseSettings):
     def stand_ins(self) -> LocalEndpoints:
         """The local endpoints; all empty unless the environment is `local`, whatever the variables say."""
         return self.local if self.is_local else LocalEndpoints.model_construct()
+
+    @property
+    def pii_key_name(self) -> str:
+        ring = f"projects/{self.project_id}/locations/{self.region}/keyRings/pipeline"
+        return self.pii_key or f"{ring}/cryptoKeys/pii-encryption-key"
 
     @property
     def bucket(self) -> str:

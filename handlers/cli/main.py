@@ -7,7 +7,7 @@ import sys
 import structlog
 import typer
 
-from handlers.cli import calls, dead_letters, local, tenant, webhook
+from handlers.cli import calls, dead_letters, keys, local, privacy, tenant, webhook
 from handlers.cli.backfill import backfill, reconciliation
 from handlers.cli.bench import bench
 from handlers.cli.chaos import chaos
@@ -33,7 +33,9 @@ app.command()(bench)
 app.command()(chaos)
 app.command()(why)
 app.add_typer(calls.app, name="calls")
+app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(tenant.app, name="tenant")
 app.add_typer(webhook.app, name="webhook")
 app.add_typer(dead_letters.app, name="dead-letters")

@@ -121,6 +121,29 @@ def resume(tenant_id: TenantArgument) -> None:
     _set_status(tenant_id, "active")
 
 
+@app.command()
+def offboard(
+    tenant_id: TenantArgument,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="There is no way back.")] = False,
+) -> None:
+    """End a tenant for good: its keyset is destroyed, so its data becomes unreadable; its audio is deleted.
+
+    Prints a certificate (JSON). Running it again finishes what was interrupted.
+    """
+    from handlers.cli.privacy import shred
+
+    settings = load_settings()
+    if not yes:
+        raise ConfigurationError(
+            "not_confirmed", f"offboarding {tenant_id} destroys its data for good", fix="add --yes if that is meant"
+        )
+    store = _store(settings)[0]
+    if store.show(tenant_id).tenant.status != "offboarded":
+        store.set_status(tenant_id, "offboarded", actor=_actor())
+    typer.echo(shred(settings, tenant_id, actor=_actor()))
+
+
 def _set_status(tenant_id: str, status: Any) -> None:
     settings = load_settings()
     _store(settings)[0].set_status(tenant_id, status, actor=_actor())

@@ -15,6 +15,8 @@ from shared.pipeline import PIPELINE_FILE, Pipeline
 PROJECT_ROOT = PIPELINE_FILE.parents[1]
 
 PROJECT_ID = "local-project"
+LOCAL_KEY_FILE = PROJECT_ROOT / ".local" / "pii-key.json"
+"""In the place of Cloud KMS. It outlives the stacks, which share it: their databases do not."""
 SPANNER_INSTANCE = "pipeline-local"
 SPANNER_DATABASE = "pipeline-db"
 AUDIO_BUCKET = f"{PROJECT_ID}-audio-files"
@@ -120,6 +122,7 @@ def worker_environment(at: _Addresses) -> dict[str, str]:
         "PIPELINE_SPANNER_INSTANCE": SPANNER_INSTANCE,
         "PIPELINE_SPANNER_DATABASE": SPANNER_DATABASE,
         "PIPELINE_AUDIO_BUCKET": AUDIO_BUCKET,
+        "PIPELINE_LOCAL_PII_KEY_FILE": str(LOCAL_KEY_FILE),
         "PIPELINE_OPERATOR_URL": at.url("operator"),
         **{f"PIPELINE_LOCAL_{name.upper()}": at.host(name) for name in GRPC_STANDINS},
         **{f"PIPELINE_LOCAL_{name.upper()}_URL": at.url(name) for name in HTTP_STANDINS},

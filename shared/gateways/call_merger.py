@@ -13,6 +13,7 @@ from shared.call_merge import Merged, Ranks, merge
 from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact
 from shared.gateways.queries import query
 from shared.gateways.spanner_errors import read_retry
+from shared.gateways.vault import TenantVault, Vault
 from shared.names import first_request_id
 from shared.ports import KnownCall
 
@@ -23,6 +24,7 @@ _ROW_TYPES = {
     **_KEY_TYPES,
     "details": param_types.STRING,
     "ranks": param_types.STRING,
+    "caller_hash": param_types.STRING,
     "started_at": param_types.TIMESTAMP,
 }
 
@@ -30,23 +32,28 @@ _ROW_TYPES = {
 class SpannerCallMerger:
     """Implements `shared.ports.CallMerger`."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def merge(self, tenant_id: str, said: Merged, *, now: datetime) -> KnownCall:
         key = {"tenant_id": tenant_id, "call_id": said.details.call_id}
         first = {"tenant_id": tenant_id, "first_request_id": first_request_id(tenant_id, said.details.call_id)}
+        vault = self._vault.of(tenant_id)
+        vault.warm()
 
         def work(transaction: Any) -> KnownCall:
             rows = _rows(transaction, {**key, **first})
             if not rows:
-                _write(transaction, "insert_details", key, said)
+                _write(transaction, "insert_details", key, said, vault)
                 return KnownCall(details=said.details, started=False, analyzed=False, recorded=False, no_audio=False)
-            details, ranks, analyzed, recorded, no_audio, started = rows[0]
-            known = stored_merge(details, ranks)
+            details, ranks, analyzed, recorded, no_audio, erased, started = rows[0]
+            if erased:
+                return _forgotten(said.details)
+            known = stored_merge(vault.open(key["call_id"], "details", details), ranks)
             merged = merge(known, said)
             is_news = merged.details.recording_url != known.details.recording_url
-            _write(transaction, "update_details", key, merged)
+            _write(transaction, "update_details", key, merged, vault)
             if is_news and not recorded:
                 wake = {**first, "now": now}
                 types = {**_FIRST_TYPES, "now": param_types.TIMESTAMP}
@@ -61,6 +68,11 @@ class SpannerCallMerger:
             )
 
         return transact(self._open, work, what="merge call", tag="merge_call")
+
+
+def _forgotten(details: CallDetails) -> KnownCall:
+    """A call whose person asked to be erased: nothing is written and nothing follows."""
+    return KnownCall(details=details, started=True, analyzed=False, recorded=True, no_audio=False)
 
 
 def stored_merge(details: str, ranks: str | None) -> Merged:
@@ -81,10 +93,11 @@ def _rows(transaction: Any, params: dict[str, Any]) -> list[list[Any]]:
     return list(rows)
 
 
-def _write(transaction: Any, name: str, key: dict[str, str], merged: Merged) -> None:
+def _write(transaction: Any, name: str, key: dict[str, str], merged: Merged, vault: TenantVault) -> None:
     params = {
         **key,
-        "details": merged.details.model_dump_json(),
+        "details": vault.seal(key["call_id"], "details", merged.details.model_dump_json()),
+        "caller_hash": vault.phone_hash(merged.details.caller_number),
         "ranks": json.dumps(merged.ranks),
         "started_at": merged.details.started_at,
     }

@@ -13,6 +13,7 @@ from schemas.calls import CallDetails, CallRecord, CrmRecord, RecordingFacts
 from schemas.transcript import Transcript
 from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.queries import query
+from shared.gateways.vault import TenantVault, Vault
 
 _CALL_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
 
@@ -51,11 +52,12 @@ class StoryLine:
 class SpannerCalls:
     """Implements `shared.ports.CallReader`, and what the command line asks beyond it."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
-        return _read(self._open, "read_call", tenant_id, call_id)
+        return _read(self._open, "read_call", tenant_id, call_id, self._vault)
 
     def list_recent(self, tenant_id: str, *, limit: int) -> list[CallLine]:
         """The tenant's latest calls, newest first."""
@@ -78,30 +80,35 @@ class SpannerCalls:
 class SpannerConversations:
     """Implements `shared.ports.CallReader` for stages that need not know where audio lies, and may not read it."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
         """The call with `recording` left out."""
-        return _read(self._open, "read_conversation", tenant_id, call_id)
+        return _read(self._open, "read_conversation", tenant_id, call_id, self._vault)
 
 
-def _read(open_database: OpenDatabase, name: str, tenant_id: str, call_id: str) -> CallRecord | None:
+def _read(open_database: OpenDatabase, name: str, tenant_id: str, call_id: str, vault: Vault) -> CallRecord | None:
     params = {"tenant_id": tenant_id, "call_id": call_id}
     rows = read_rows(open_database, query("calls", name), params, _CALL_TYPES, what="read call")
-    return _call_of(tenant_id, rows[0]) if rows else None
+    return _call_of(call_id, rows[0], vault.of(tenant_id)) if rows else None
 
 
-def _call_of(tenant_id: str, row: list[Any]) -> CallRecord:
+def _call_of(call_id: str, row: list[Any], vault: TenantVault) -> CallRecord:
     details, recording, audio_s, no_audio_reason, transcript, analysis, updated_at, crm = row
+
+    def opened(field: str, stored: str) -> str:
+        return vault.open(call_id, field, stored)
+
     return CallRecord(
-        tenant_id=tenant_id,
-        details=CallDetails.model_validate_json(details),
+        tenant_id=vault.tenant_id,
+        details=CallDetails.model_validate_json(opened("details", details)),
         recording=RecordingFacts.model_validate_json(recording) if recording else None,
         audio_s=audio_s,
         no_audio_reason=no_audio_reason or "",
-        transcript=Transcript.model_validate_json(transcript) if transcript else None,
-        analysis=CallAnalysis.model_validate_json(analysis) if analysis else None,
+        transcript=Transcript.model_validate_json(opened("transcript", transcript)) if transcript else None,
+        analysis=CallAnalysis.model_validate_json(opened("analysis", analysis)) if analysis else None,
         crm=tuple(_crm_record(item) for item in crm or ()),
         updated_at=updated_at,
     )

@@ -22,9 +22,10 @@ from shared.dead_letters import (
     is_news,
     letter_for,
 )
-from shared.errors import AlreadyThere
+from shared.errors import AlreadyThere, TenantBlocked
 from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact
 from shared.gateways.queries import query
+from shared.gateways.vault import Vault
 
 Statement = tuple[str, dict[str, Any], dict[str, Any]]
 
@@ -37,15 +38,21 @@ PIPELINE_ACTOR = "pipeline"
 class LetterChanges:
     """Implements `shared.desk_ports.LetterRecords`."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def record(self, letter: NewDeadLetter) -> None:
+        sealing = _Sealing(self._vault, letter.tenant_id)
+
+        def work(transaction: Any) -> None:
+            _record(transaction, letter, sealing)
+
         try:
-            self._transact(lambda transaction: _record(transaction, letter), what="record dead letter", tag="record")
+            self._transact(work, what="record dead letter", tag="record")
         except AlreadyThere:
             # Two recorders at once: the other one's row is there now, and this failure belongs to it.
-            self._transact(lambda transaction: _record(transaction, letter), what="record dead letter", tag="record")
+            self._transact(work, what="record dead letter", tag="record")
 
     def ensure_unassigned_tenant(self) -> None:
         with blind_commit(self._open, what="create the unassigned tenant") as batch:
@@ -93,8 +100,10 @@ class LetterChanges:
         return closed
 
     def insert_copy(self, body: DeadLetterBody, audit: AuditEntry) -> bool:
+        sealing = _Sealing(self._vault, body.letter.tenant_id)
+
         def work(transaction: Any) -> bool:
-            _insert_letter(transaction, _row_of_copy(body))
+            _insert_letter(transaction, _row_of_copy(body, sealing))
             write_audit(transaction, body.letter.tenant_id, audit)
             return True
 
@@ -102,6 +111,7 @@ class LetterChanges:
 
     def replace_with_copy(self, copy: DeadLetterBody, audit: AuditEntry, *, kept_until: datetime) -> bool:
         letter = copy.letter
+        sealing = _Sealing(self._vault, letter.tenant_id)
         replaced = replace(letter, dead_letter_id=letter.copy_of or "")
         values = {
             "reason": (f"replaced by {letter.dead_letter_id}", param_types.STRING),
@@ -111,7 +121,7 @@ class LetterChanges:
         def work(transaction: Any) -> bool:
             if not execute(transaction, _letter_statement(replaced, "discard", values)):
                 return False
-            _insert_letter(transaction, _row_of_copy(copy))
+            _insert_letter(transaction, _row_of_copy(copy, sealing))
             write_audit(transaction, letter.tenant_id, audit)
             return True
 
@@ -174,6 +184,27 @@ def _letter_statement(letter: DeadLetter, name: str, values: dict[str, tuple[Any
 # --- recording ----------------------------------------------------------------------------------------
 
 
+class _Sealing:
+    """Seals what letters of one tenant hold: anybody's bytes, so the whole of it. The keys are loaded beforehand.
+
+    Raises `InvalidEvent` when there is no such tenant.
+    """
+
+    def __init__(self, vault: Vault, tenant_id: str) -> None:
+        self._vault = vault.of(tenant_id)
+        self._is_shredded = False
+        try:
+            vault.ensure(tenant_id, actor=PIPELINE_ACTOR)
+        except TenantBlocked as blocked:
+            if blocked.code != "keyset_destroyed":
+                raise
+            self._is_shredded = True
+
+    def __call__(self, call_id: str, dead_letter_id: str, event: str) -> str:
+        """Empty for a tenant whose keys were destroyed: its data is to be gone, late messages included."""
+        return "" if self._is_shredded else self._vault.seal(call_id, f"letter/{dead_letter_id}", event)
+
+
 def _find(letter: NewDeadLetter) -> Statement:
     params = {
         "tenant_id": letter.tenant_id,
@@ -184,16 +215,16 @@ def _find(letter: NewDeadLetter) -> Statement:
     return query("dead_letters", "find_for_failure"), params, dict.fromkeys(params, param_types.STRING)
 
 
-def _record(transaction: Any, letter: NewDeadLetter) -> None:
+def _record(transaction: Any, letter: NewDeadLetter, sealing: _Sealing) -> None:
     sql, params, types = _find(letter)
     known = [KnownLetter(*row) for row in transaction.execute_sql(sql, params=params, param_types=types)]
     if any(one.is_known for one in known):
         return
     found = letter_for(letter, known)
     if found is None:
-        _insert_letter(transaction, _row_of_failure(letter))
+        _insert_letter(transaction, _row_of_failure(letter, sealing))
     elif is_news(letter, found):
-        execute(transaction, _fail_again(letter, found))
+        execute(transaction, _fail_again(letter, found, sealing))
         if found.state == "replaying":
             write_audit(transaction, letter.tenant_id, _replay_failed(letter, found))
     else:
@@ -202,7 +233,7 @@ def _record(transaction: Any, letter: NewDeadLetter) -> None:
     _insert_failure(transaction, letter, found.dead_letter_id if found else letter.dead_letter_id)
 
 
-def _fail_again(letter: NewDeadLetter, found: KnownLetter) -> Statement:
+def _fail_again(letter: NewDeadLetter, found: KnownLetter, sealing: _Sealing) -> Statement:
     params: dict[str, Any] = {
         "tenant_id": letter.tenant_id,
         "dead_letter_id": found.dead_letter_id,
@@ -211,7 +242,7 @@ def _fail_again(letter: NewDeadLetter, found: KnownLetter) -> Statement:
         "detail": letter.detail,
         "fix": letter.fix,
         "topic": letter.topic,
-        "event": letter.event,
+        "event": sealing(letter.call_id, found.dead_letter_id, letter.event),
         "attributes": json.dumps(dict(letter.attributes)),
         "attempts": letter.attempts,
         "published_at": letter.published_at,
@@ -231,7 +262,7 @@ def _replay_failed(letter: NewDeadLetter, found: KnownLetter) -> AuditEntry:
     return AuditEntry(actor, "dead_letter.replay_ended", found.dead_letter_id, detail, outcome="failed")
 
 
-def _row_of_failure(letter: NewDeadLetter) -> dict[str, Any]:
+def _row_of_failure(letter: NewDeadLetter, sealing: _Sealing) -> dict[str, Any]:
     return {
         "tenant_id": letter.tenant_id,
         "dead_letter_id": letter.dead_letter_id,
@@ -247,13 +278,13 @@ def _row_of_failure(letter: NewDeadLetter) -> dict[str, Any]:
         "occurrences": 1,
         "replays": 0,
         "topic": letter.topic,
-        "event": letter.event,
+        "event": sealing(letter.call_id, letter.dead_letter_id, letter.event),
         "attributes": JsonObject(dict(letter.attributes)),
         "failed_at": letter.published_at,
     }
 
 
-def _row_of_copy(body: DeadLetterBody) -> dict[str, Any]:
+def _row_of_copy(body: DeadLetterBody, sealing: _Sealing) -> dict[str, Any]:
     letter = body.letter
     return {
         "tenant_id": letter.tenant_id,
@@ -270,7 +301,7 @@ def _row_of_copy(body: DeadLetterBody) -> dict[str, Any]:
         "occurrences": letter.occurrences,
         "replays": letter.replays,
         "topic": body.topic,
-        "event": body.event,
+        "event": sealing(letter.call_id, letter.dead_letter_id, body.event),
         "attributes": JsonObject(dict(body.attributes)),
         "failed_at": letter.failed_at,
         "replayed_at": letter.replayed_at,

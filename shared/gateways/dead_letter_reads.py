@@ -25,6 +25,8 @@ from shared.dead_letters import (
 )
 from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.queries import query
+from shared.gateways.sealed_events import event_field, open_event
+from shared.gateways.vault import Vault
 
 _STRINGS = param_types.Array(param_types.STRING)
 _TENANT = {"tenant_id": param_types.STRING}
@@ -43,8 +45,9 @@ _FILTER = {
 class LetterReads:
     """Implements `shared.desk_ports.LetterReads`."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def tenants_with_letters(self, states: Sequence[LetterState]) -> list[str]:
         rows = self._read("tenants_with_letters", {"states": list(states)}, {"states": _STRINGS})
@@ -63,7 +66,9 @@ class LetterReads:
         if not rows:
             return None
         *fields, topic, event, attributes = rows[0]
-        return DeadLetterBody(DeadLetter(*fields), topic, event, dict(attributes))
+        letter = DeadLetter(*fields)
+        event = self._vault.of(tenant_id).open(letter.call_id, f"letter/{dead_letter_id}", event)
+        return DeadLetterBody(letter, topic, event, dict(attributes))
 
     def failures(self, tenant_id: str, dead_letter_id: str) -> list[Failure]:
         rows = self._read("failures_of", {"tenant_id": tenant_id, "dead_letter_id": dead_letter_id}, _LETTER)
@@ -89,7 +94,10 @@ class LetterReads:
     def event_of_stage(self, tenant_id: str, request_id: str, stage: str) -> str | None:
         params = {"tenant_id": tenant_id, "request_id": request_id, "stage": stage}
         rows = self._read("event_of_stage", params, dict.fromkeys(params, param_types.STRING))
-        return str(rows[0][0]) if rows else None
+        if not rows:
+            return None
+        event, call_id = rows[0]
+        return open_event(self._vault.of(tenant_id), call_id, event_field(request_id, stage), event)
 
     def counts(self, tenant_id: str, *, since: datetime) -> list[StateCount]:
         rows = self._read("counts_by_state", {"tenant_id": tenant_id, "since": since}, _SINCE)

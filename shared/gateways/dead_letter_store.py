@@ -10,5 +10,5 @@ from shared.gateways.replay_job_store import ReplayJobs
 class SpannerDeadLetters(LetterChanges, LetterReads, ReplayJobs):
     """Implements `shared.desk_ports.DeadLetterStore`. One row for each piece of work that was given up, however often.
 
-    All three parts are given the same `open_database`.
+    All three parts are given the same `open_database` and `vault`.
     """

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from schemas.crm import CrmSection
+from schemas.plain_text import without_formula
 
 LONGEST_VALUE = 65_536
 """Characters per property value; HubSpot documents it for note bodies. Counted in UTF-16 units, as Java counts."""
@@ -36,8 +37,11 @@ def body_html(sections: Iterable[CrmSection], *, limit: int = LONGEST_VALUE) -> 
 
 
 def plain(text: str) -> str:
-    """Without control characters other than line breaks, trimmed; HubSpot escapes plain-text fields itself."""
-    return _printable(text).strip()
+    """Without control characters other than line breaks, trimmed; HubSpot escapes plain-text fields itself.
+
+    Nor with the beginning of a formula: lists of contacts are exported as spreadsheets.
+    """
+    return without_formula(_printable(text)).strip()
 
 
 def _printable(text: str) -> str:

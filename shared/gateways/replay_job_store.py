@@ -20,6 +20,8 @@ from shared.desk_jobs import (
 from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, update_rows
 from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, execute, write_audit
 from shared.gateways.queries import query
+from shared.gateways.sealed_events import event_field, seal_event
+from shared.gateways.vault import TenantVault, Vault
 
 _JOB_KEY = {"tenant_id": param_types.STRING, "job_id": param_types.STRING}
 _ITEMS_A_COMMIT = 1000
@@ -30,8 +32,9 @@ _MAX_REASON = 500
 class ReplayJobs:
     """Implements `shared.desk_ports.ReplayJobs`."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def create_job(self, job: ReplayJob, items: Sequence[ReplayItem], audit: AuditEntry) -> None:
         """The items first and the job last: a job that can be found is complete."""
@@ -112,11 +115,14 @@ class ReplayJobs:
     def start_replay(self, start: ReplayStart) -> bool:
         letter = start.letter
         item = ReplayItem(letter.tenant_id, letter.dead_letter_id, 0, "sent", replay_number=letter.replays + 1)
+        vault = self._vault.of(letter.tenant_id)
+        if start.edited_event is not None:
+            vault.warm()
 
         def work(transaction: Any) -> bool:
             if not execute(transaction, _mark_letter(start)):
                 return False
-            for statement in _reopenings(start):
+            for statement in _reopenings(start, vault):
                 execute(transaction, statement)
             transaction.update("replay_items", _OUTCOME_COLUMNS, [_outcome_row(start.job_id, item)])
             write_audit(transaction, letter.tenant_id, start.audit)
@@ -181,7 +187,7 @@ def _mark_letter(start: ReplayStart) -> Statement:
     return query("dead_letters", "start_replay"), params, types
 
 
-def _reopenings(start: ReplayStart) -> Iterator[Statement]:
+def _reopenings(start: ReplayStart, vault: TenantVault) -> Iterator[Statement]:
     letter = start.letter
     if start.opens_request:
         params = {
@@ -196,7 +202,8 @@ def _reopenings(start: ReplayStart) -> Iterator[Statement]:
     types = dict.fromkeys(run, param_types.STRING)
     if start.edited_event is not None:
         # Before the run is reopened: what follows leaves a commit timestamp that this transaction cannot read past.
-        edited = {**run, "event": start.edited_event}
+        field = event_field(start.request_id, start.stage)
+        edited = {**run, "event": seal_event(vault, letter.call_id, field, start.edited_event)}
         yield query("dead_letters", "replace_run_event"), edited, {**types, "event": param_types.STRING}
     yield query("runs", "reopen_run"), run, types
     yield query("runs", "reopen_request"), run, types

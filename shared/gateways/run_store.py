@@ -19,6 +19,8 @@ from shared.errors import AlreadyThere
 from shared.gateways.admission import admit, admit_to_known_call, insert_run, put
 from shared.gateways.database import OpenDatabase, blind_commit, read_rows, update_rows
 from shared.gateways.queries import query
+from shared.gateways.sealed_events import event_field, next_event_field, open_event, seal_event
+from shared.gateways.vault import TenantVault, Vault
 from shared.stage import CallChanges, Completed
 
 _KEY_TYPES = {"tenant_id": param_types.STRING, "request_id": param_types.STRING, "stage": param_types.STRING}
@@ -32,24 +34,26 @@ _REQUEST_OF_STATE = {"failed": "failed", "blocked": "blocked"}
 class SpannerRunStore:
     """Implements `shared.claims.RunStore`."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def insert(self, run: NewRun, admission: Admission | None) -> None:
+        vault = self._vault.of(run.key.tenant_id)
         try:
             with blind_commit(self._open, what=f"claim {run.key.stage}") as batch:
                 if admission:
-                    admit(batch, run, admission)
-                insert_run(batch, run)
+                    admit(batch, run, admission, vault)
+                insert_run(batch, run, vault)
         except AlreadyThere:
             # Either this run was claimed before, or only its call was made known before (by a pre-call webhook, say).
             if admission is None or admission.said is None or self.read(run.key) is not None:
                 raise
-            admit_to_known_call(self._open, run, admission, admission.said)
+            admit_to_known_call(self._open, run, admission, admission.said, vault)
 
     def read(self, key: RunKey) -> StageRun | None:
         rows = read_rows(self._open, query("runs", "read_run"), key._asdict(), _KEY_TYPES, what=f"read {key.stage} run")
-        return _run_of(key, rows[0]) if rows else None
+        return _run_of(key, rows[0], self._vault.of(key.tenant_id)) if rows else None
 
     def take_over(self, run: StageRun, *, claim_token: str, worker: str, lease_until: Any) -> None:
         also = [_request_state(run.key, "active")] if run.state == "blocked" else []
@@ -94,11 +98,12 @@ class SpannerRunStore:
         self._conditional(key, "sleep", values, also=also)
 
     def finish(self, run: StageRun, completed: Completed) -> None:
+        vault = self._vault.of(run.key.tenant_id)
         with blind_commit(self._open, what=f"finish {run.key.stage}") as batch:
             _write_ledger(batch, run, completed)
-            _write_run_done(batch, run, completed)
+            _write_run_done(batch, run, completed, vault)
             _write_request(batch, run, completed)
-            _write_call(batch, run, completed.changes)
+            _write_call(batch, run, completed.changes, vault)
             _write_crm(batch, run, completed.changes.crm)
 
     def _conditional(
@@ -123,7 +128,7 @@ def _request_state(key: RunKey, state: str) -> tuple[str, dict[str, Any], dict[s
     return query("runs", "set_request_state"), params, {**_KEY_TYPES, "state": param_types.STRING}
 
 
-def _run_of(key: RunKey, row: list[Any]) -> StageRun:
+def _run_of(key: RunKey, row: list[Any], vault: TenantVault) -> StageRun:
     (call_id, state, attempt, token, lease_until, due_at, event, checkpoint, next_event, code, detail, fix) = row
     return StageRun(
         key=key,
@@ -133,9 +138,9 @@ def _run_of(key: RunKey, row: list[Any]) -> StageRun:
         claim_token=token,
         lease_until=lease_until,
         due_at=due_at,
-        event=event,
+        event=open_event(vault, call_id, event_field(key.request_id, key.stage), event),
         checkpoint=json.loads(checkpoint) if checkpoint else None,
-        next_event=next_event or "",
+        next_event=open_event(vault, call_id, next_event_field(key.request_id, key.stage), next_event or ""),
         error_code=code or "",
         error_detail=detail or "",
         error_fix=fix or "",
@@ -158,13 +163,15 @@ def _write_ledger(batch: Any, run: StageRun, completed: Completed) -> None:
     )
 
 
-def _write_run_done(batch: Any, run: StageRun, completed: Completed) -> None:
+def _write_run_done(batch: Any, run: StageRun, completed: Completed, vault: TenantVault) -> None:
+    field = next_event_field(run.key.request_id, run.key.stage)
+    following = completed.next_event.model_dump_json() if completed.next_event else None
     put(
         batch.update,
         "stage_runs",
         **run.key._asdict(),
         state="done",
-        next_event=completed.next_event.model_dump_json() if completed.next_event else None,
+        next_event=seal_event(vault, run.call_id, field, following) if following else None,
         due_at=None,
         error_code=None,
         error_detail=None,
@@ -187,7 +194,7 @@ def _write_request(batch: Any, run: StageRun, completed: Completed) -> None:
     )
 
 
-def _write_call(batch: Any, run: StageRun, changes: CallChanges) -> None:
+def _write_call(batch: Any, run: StageRun, changes: CallChanges, vault: TenantVault) -> None:
     written: dict[str, Any] = {}
     if changes.recording:
         written["recording"] = changes.recording.model_dump_json()
@@ -197,10 +204,10 @@ def _write_call(batch: Any, run: StageRun, changes: CallChanges) -> None:
     if changes.analysis_failed:
         written["analysis_state"] = "failed"
     if changes.transcript:
-        written["transcript"] = changes.transcript.model_dump_json()
+        written["transcript"] = vault.seal(run.call_id, "transcript", changes.transcript.model_dump_json())
     if changes.analysis:
         written["analysis_state"] = "done"
-        written["analysis"] = changes.analysis.model_dump_json()
+        written["analysis"] = vault.seal(run.call_id, "analysis", changes.analysis.model_dump_json())
         written["intent"] = changes.analysis.intent
         written["lead_score"] = changes.analysis.lead_score
     if written:

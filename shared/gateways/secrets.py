@@ -83,7 +83,7 @@ class SecretManagerSecrets:
         try:
             return self._fetch(name, attempts=1)
         except TransientFailure as failure:
-            _log.warning("secret_served_stale", secret=name, code=failure.code)
+            _log.warning("secret_served_stale", secret_id=name, code=failure.code)
             return entry.value
 
     def reread(self, name: str) -> str:

@@ -10,6 +10,8 @@ from google.cloud.spanner_v1 import param_types
 from shared.gateways.database import OpenDatabase, read_rows, update_rows
 from shared.gateways.dead_letter_changes import LetterChanges
 from shared.gateways.queries import query
+from shared.gateways.sealed_events import event_field, next_event_field, open_event
+from shared.gateways.vault import TenantVault, Vault
 from shared.sweeper import OverdueRun, StuckRequest
 
 _TENANT = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
@@ -21,8 +23,9 @@ _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 class SpannerSweepStore:
     """Implements `shared.sweeper.SweepStore`."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
+        self._vault = vault
 
     def tenants(self) -> list[tuple[str, bool]]:
         rows = read_rows(self._open, query("sweep", "sweep_tenants"), {}, {}, what="list tenants")
@@ -32,13 +35,13 @@ class SpannerSweepStore:
         params = {"tenant_id": tenant_id, "now": now, "stale_before": stale_before, "row_limit": limit}
         types = {**_TENANT, "now": param_types.TIMESTAMP, "stale_before": param_types.TIMESTAMP}
         rows = read_rows(self._open, query("sweep", "overdue_runs"), params, types, what="find overdue runs")
-        return [OverdueRun(*row) for row in rows]
+        return [_overdue(row, self._vault.of(tenant_id)) for row in rows]
 
     def blocked_by_suspension(self, tenant_id: str, *, limit: int) -> list[OverdueRun]:
         params = {"tenant_id": tenant_id, "row_limit": limit}
         statement = query("sweep", "blocked_by_suspension")
         rows = read_rows(self._open, statement, params, _TENANT, what="find runs of a suspension")
-        return [OverdueRun(*row) for row in rows]
+        return [_overdue(row, self._vault.of(tenant_id)) for row in rows]
 
     def failed_without_letter(
         self, tenant_id: str, *, now: datetime, stale_before: datetime, failed_after: datetime, limit: int
@@ -48,10 +51,10 @@ class SpannerSweepStore:
         types = {**_TENANT, **dict.fromkeys(moments, param_types.TIMESTAMP)}
         statement = query("sweep", "failed_without_letter")
         rows = read_rows(self._open, statement, params, types, what="find failures without a dead letter")
-        return [OverdueRun(*row) for row in rows]
+        return [_overdue(row, self._vault.of(tenant_id)) for row in rows]
 
     def close_arrived(self, tenant_id: str, *, limit: int) -> int:
-        return LetterChanges(self._open).close_arrived(tenant_id, limit=limit)
+        return LetterChanges(self._open, self._vault).close_arrived(tenant_id, limit=limit)
 
     def postpone(self, tenant_id: str, run: OverdueRun, *, next_due: datetime) -> bool:
         params: dict[str, Any] = {
@@ -77,7 +80,7 @@ class SpannerSweepStore:
         params = {"tenant_id": tenant_id, "stale_before": stale_before, "row_limit": limit}
         types = {**_TENANT, "stale_before": param_types.TIMESTAMP}
         rows = read_rows(self._open, query("sweep", "stuck_requests"), params, types, what="find stuck requests")
-        return [StuckRequest(*row) for row in rows]
+        return [_stuck(row, self._vault.of(tenant_id)) for row in rows]
 
     def touch(self, tenant_id: str, request: StuckRequest) -> bool:
         params: dict[str, Any] = {
@@ -88,3 +91,15 @@ class SpannerSweepStore:
         types = {**_RUN, "updated_at": param_types.TIMESTAMP}
         statement = (query("sweep", "touch_request"), params, types)
         return update_rows(self._open, [statement], what="touch request", tag="sweep")[0] == 1
+
+
+def _overdue(row: list[Any], vault: TenantVault) -> OverdueRun:
+    request_id, stage, state, event, due_at, updated_at, call_id = row
+    event = open_event(vault, call_id, event_field(request_id, stage), event)
+    return OverdueRun(request_id, stage, state, event, due_at, updated_at)
+
+
+def _stuck(row: list[Any], vault: TenantVault) -> StuckRequest:
+    request_id, stage, next_event, updated_at, call_id = row
+    next_event = open_event(vault, call_id, next_event_field(request_id, stage), next_event)
+    return StuckRequest(request_id, stage, next_event, updated_at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.tenant import Tenant, TenantStatus
 from shared.errors import ConfigurationError
@@ -26,6 +26,9 @@ from shared.gateways.tenant_rows import (
     tenant_of,
 )
 from shared.ports import Secrets
+
+if TYPE_CHECKING:
+    from shared.gateways.keyset_store import KeysetStore
 
 _READ_TIMEOUT_S = 20.0
 
@@ -63,8 +66,9 @@ class TenantLine:
 class TenantStore:
     """Every change is one commit: tenant, routes, integrations and the audit entry of `actor` together."""
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, keysets: KeysetStore) -> None:
         self._open = open_database
+        self._keysets = keysets
 
     def check_new(self, tenant: Tenant) -> None:
         """Raises `ConfigurationError` when the id, a company or an address is taken."""
@@ -101,6 +105,7 @@ class TenantStore:
         """
         self.check_new(tenant)
         _write_all(secrets, new_secrets)
+        keysets = self._keysets.new_rows(tenant.tenant_id)
 
         def work(transaction: Any) -> None:
             now = commit_timestamp()
@@ -109,6 +114,7 @@ class TenantStore:
                 ("tenant_id", "name", "status", "config", "created_at", "updated_at"),
                 [(tenant.tenant_id, tenant.name, tenant.status, config_of(tenant), now, now)],
             )
+            self._keysets.insert(transaction, keysets)
             insert_routes(transaction, tenant.tenant_id, routes_of(tenant))
             insert_integrations(transaction, tenant.tenant_id, tenant.config.crm_config.providers)
             audit(transaction, tenant.tenant_id, actor=actor, action="tenant.create", detail={})

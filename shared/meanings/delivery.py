@@ -44,6 +44,10 @@ EVENTS = Chapter(
         "not_a_transcript_object": Meaning(
             "a notification named an object that is no request's transcript; it was ignored", "nothing"
         ),
+        "foreign_object": Meaning(
+            "an object in the inbox lies under another tenant's name than the event in it",
+            "see who wrote it: only the receiver may write there; the dead letter has the event",
+        ),
         "inbox_unreadable": Meaning(
             "an object in the inbox holds no event of ours, so it could not be published",
             "look at the letter under `unassigned`; find out who writes under inbox/ in the audio bucket",

@@ -117,4 +117,32 @@ SECRETS = Chapter(
     },
 )
 
-CHAPTERS = (SPANNER, PUBSUB, STORAGE, SECRETS)
+PERSONAL_DATA = Chapter(
+    title="Personal data and Cloud KMS",
+    look="`pipeline keys show --tenant TENANT`; the key's state in Cloud KMS; docs/security/personal-data.md.",
+    avoid="Do not disable or destroy a version of `pii-encryption-key`: every tenant wrapped with it stops at once.",
+    meanings={
+        "kms_unavailable": Meaning("Cloud KMS gave no answer", _AGAIN),
+        "kms_damaged": Meaning("a checksum did not fit: bits flipped between us and Cloud KMS", _AGAIN),
+        "kms_refused": Meaning(
+            "the key of Cloud KMS is missing, disabled, or may not be used by this service",
+            "enable the key version, grant roles/cloudkms.cryptoKeyEncrypterDecrypter; calls go on by themselves",
+        ),
+        "kms_no_credentials": Meaning("no Google credentials could be had", "log in, or attach a service account"),
+        "keyset_missing": Meaning(
+            "the tenant was made before personal data was sealed, and has no keyset yet",
+            "`pipeline keys create --tenant TENANT`",
+        ),
+        "keyset_destroyed": Meaning("the tenant was offboarded and its data shredded", "nothing: it is meant to be so"),
+        "keyset_unreadable": Meaning(
+            "the tenant's keyset does not unwrap: another key wrapped it, or the row was changed",
+            "check PIPELINE_PII_KEY; restore the row of tenant_keysets from a backup",
+        ),
+        "personal_data_unreadable": Meaning(
+            "a stored value was not sealed for this call and tenant: a row was copied, restored or tampered with",
+            "find out who wrote the row; then replay from the stage that writes it",
+        ),
+    },
+)
+
+CHAPTERS = (SPANNER, PUBSUB, STORAGE, SECRETS, PERSONAL_DATA)

@@ -20,7 +20,7 @@ SELECT c.details, NULL AS recording, c.audio_s, c.no_audio_reason, c.transcript,
     ORDER BY s.provider
   ) AS crm
 FROM call_records AS c
-WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
+WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id AND c.erased_at IS NULL
 
 -- name: list_calls
 SELECT call_id, started_at, intent, lead_score
@@ -40,7 +40,7 @@ ORDER BY r.received_at, s.created_at
 
 -- name: read_details
 SELECT c.details, c.details_ranks, c.analysis IS NOT NULL AS analyzed, c.recording IS NOT NULL AS recorded,
-  c.no_audio_reason IS NOT NULL AS no_audio,
+  c.no_audio_reason IS NOT NULL AS no_audio, c.erased_at IS NOT NULL AS erased,
   EXISTS (
     SELECT r.request_id
     FROM processing_requests AS r
@@ -51,12 +51,14 @@ WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
 
 -- name: update_details
 UPDATE call_records
-SET details = @details, details_ranks = @ranks, started_at = @started_at, updated_at = PENDING_COMMIT_TIMESTAMP()
+SET details = @details, details_ranks = @ranks, caller_hash = @caller_hash, started_at = @started_at,
+  updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND call_id = @call_id
 
 -- name: insert_details
-INSERT INTO call_records (tenant_id, call_id, details, details_ranks, started_at, created_at, updated_at)
-VALUES (@tenant_id, @call_id, @details, @ranks, @started_at, PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
+INSERT INTO call_records (tenant_id, call_id, details, details_ranks, caller_hash, started_at, created_at, updated_at)
+VALUES (@tenant_id, @call_id, @details, @ranks, @caller_hash, @started_at,
+  PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
 
 -- name: wake_download
 UPDATE stage_runs
@@ -64,6 +66,6 @@ SET due_at = @now, updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND request_id = @first_request_id AND stage = 'download' AND state = 'deferred'
 
 -- name: read_merge
-SELECT details, details_ranks
+SELECT details, details_ranks, erased_at IS NOT NULL AS erased
 FROM call_records
 WHERE tenant_id = @tenant_id AND call_id = @call_id

@@ -127,7 +127,7 @@ WHERE tenant_id = @tenant_id AND target = @target
 ORDER BY occurred_at
 
 -- name: event_of_stage
-SELECT event
+SELECT event, call_id
 FROM stage_runs
 WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
 

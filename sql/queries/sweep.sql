@@ -1,5 +1,5 @@
 -- name: overdue_runs
-SELECT request_id, stage, state, event, due_at, updated_at
+SELECT request_id, stage, state, event, due_at, updated_at, call_id
 FROM stage_runs
 WHERE tenant_id = @tenant_id
   AND (
@@ -11,7 +11,7 @@ ORDER BY COALESCE(due_at, updated_at)
 LIMIT @row_limit
 
 -- name: blocked_by_suspension
-SELECT request_id, stage, state, event, due_at, updated_at
+SELECT request_id, stage, state, event, due_at, updated_at, call_id
 FROM stage_runs
 WHERE tenant_id = @tenant_id AND state = 'blocked' AND error_code = 'tenant_suspended'
 ORDER BY updated_at
@@ -20,7 +20,7 @@ LIMIT @row_limit
 -- name: failed_without_letter
 -- The letter of a failure has an id made of the request and the stage (`failure_id` in shared/desk_letters.py), or, after
 -- a re-run, goes with the new request. A letter being replayed does not yet know of a failure since.
-SELECT s.request_id, s.stage, s.state, s.event, s.due_at, s.updated_at
+SELECT s.request_id, s.stage, s.state, s.event, s.due_at, s.updated_at, s.call_id
 FROM stage_runs@{FORCE_INDEX=stage_runs_by_state} AS s
 WHERE s.tenant_id = @tenant_id AND s.state = 'failed'
   AND s.updated_at > @failed_after AND s.updated_at <= @stale_before
@@ -56,7 +56,7 @@ WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
   AND state = @state AND updated_at = @updated_at AND COALESCE(due_at, @no_time) = COALESCE(@due_at, @no_time)
 
 -- name: stuck_requests
-SELECT r.request_id, r.stage, s.next_event, r.updated_at
+SELECT r.request_id, r.stage, s.next_event, r.updated_at, s.call_id
 FROM processing_requests AS r
 JOIN stage_runs AS s ON s.tenant_id = @tenant_id AND s.request_id = r.request_id AND s.stage = r.stage
 WHERE r.tenant_id = @tenant_id AND r.state = 'active' AND r.updated_at <= @stale_before

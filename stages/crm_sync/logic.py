@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from schemas.analysis import CallAnalysis
 from schemas.calls import CallDetails, CallRecord, CrmRecord, Marketing, Marks
 from schemas.crm import CrmCall, CrmSection
+from schemas.plain_text import without_links
 from schemas.transcript import Transcript
 
 _TITLE_CHARACTERS = 255
@@ -86,18 +87,19 @@ def _score_section(analysis: CallAnalysis, *, bands: ScoreBands) -> CrmSection:
 
 
 def _marketing_lines(marketing: Marketing) -> tuple[str, ...]:
+    """Anybody can write into an address's parameters; the two addresses themselves stay, being what was asked for."""
     return _named(
         {
-            "Source": marketing.source,
-            "Medium": marketing.medium,
-            "Campaign": marketing.campaign,
-            "Keywords": marketing.keywords,
-            "Google click id": marketing.gclid,
+            "Source": without_links(marketing.source),
+            "Medium": without_links(marketing.medium),
+            "Campaign": without_links(marketing.campaign),
+            "Keywords": without_links(marketing.keywords),
+            "Google click id": without_links(marketing.gclid),
             "Landing page": marketing.landing_page_url,
             "Referrer": marketing.referring_url,
-            "UTM source": marketing.utm_source,
-            "UTM medium": marketing.utm_medium,
-            "UTM campaign": marketing.utm_campaign,
+            "UTM source": without_links(marketing.utm_source),
+            "UTM medium": without_links(marketing.utm_medium),
+            "UTM campaign": without_links(marketing.utm_campaign),
         }
     )
 
@@ -105,8 +107,8 @@ def _marketing_lines(marketing: Marketing) -> tuple[str, ...]:
 def _marks_lines(marks: Marks) -> tuple[str, ...]:
     return _named(
         {
-            "Tags": ", ".join(marks.tags),
-            "Note": marks.note,
+            "Tags": without_links(", ".join(marks.tags)),
+            "Note": without_links(marks.note),
             "Value": marks.value,
             "Lead status": _plain(marks.lead_status),
         }
@@ -132,7 +134,10 @@ def _recording_line(call: CallRecord) -> str:
 def _transcript_lines(transcript: Transcript | None) -> tuple[str, ...]:
     if transcript is None:
         return ()
-    return tuple(f"{clock(turn.start_s)} {_plain(turn.speaker).capitalize()}: {turn.text}" for turn in transcript.turns)
+    return tuple(
+        f"{clock(turn.start_s)} {_plain(turn.speaker).capitalize()}: {without_links(turn.text)}"
+        for turn in transcript.turns
+    )
 
 
 def clock(seconds: float) -> str:

@@ -10,8 +10,10 @@ import structlog
 
 from schemas.calls import CallRecord, CrmRecord, Provider
 from schemas.events import CallLeftIncomplete, CallSynced
+from schemas.redaction import RedactionKind
 from shared.errors import Deferred, NotReady, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
 from shared.ports import CallReader, CrmGateways
+from shared.redaction import ANALYSIS_TEXTS, redact_fields, redact_transcript
 from shared.stage import CallChanges, Completed, StageContext
 from stages.crm_sync.logic import ScoreBands, crm_call, previous_record
 
@@ -70,7 +72,19 @@ def _gather(context: StageContext, deps: CrmSyncDeps) -> CallRecord:
         raise PermanentFailure(
             "analysis_missing", f"call {context.call_id} has no analysis", fix="run it again from the analyze stage"
         )
-    return call
+    return _redacted(call, context.tenant.config.privacy.redact)
+
+
+def _redacted(call: CallRecord, kinds: tuple[RedactionKind, ...]) -> CallRecord:
+    """Transcripts are stored redacted; older ones, what the model made of one, and people's notes may not be."""
+    marks = redact_fields(call.details.marks, kinds, only=("note",))
+    return call.model_copy(
+        update={
+            "details": call.details.model_copy(update={"marks": marks}),
+            "transcript": call.transcript and redact_transcript(call.transcript, kinds),
+            "analysis": call.analysis and redact_fields(call.analysis, kinds, only=ANALYSIS_TEXTS),
+        }
+    )
 
 
 def _synced_before(checkpoint: Mapping[str, Any], providers: tuple[Provider, ...]) -> dict[Provider, CrmRecord]:

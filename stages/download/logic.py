@@ -12,6 +12,7 @@ ABANDONED = "abandoned_call"
 OUTBOUND_UNANSWERED = "outbound_unanswered"
 NEVER_CONNECTED = "no_conversation"
 NEVER_ARRIVED = "recording_never_arrived"
+NO_CONSENT = "no_consent_marker"
 
 SOON = timedelta(minutes=2)
 """So long after a call a look every few seconds is worth it; later one waits in steps."""
@@ -21,6 +22,12 @@ _SHARE_OF_AGE = 4
 """The step grows with the wait: a quarter of what has passed already."""
 
 _REASON_OF_TYPE = {"missed": MISSED, "abandoned": ABANDONED}
+
+
+def has_consent(details: CallDetails, consent_tag: str) -> bool:
+    """Whether the tenant's marker is on the call; without a marker to ask for, every call has it."""
+    wanted = consent_tag.strip().casefold()
+    return not wanted or wanted in {tag.strip().casefold() for tag in details.marks.tags}
 
 
 def reason_for_no_audio(details: CallDetails) -> str:

@@ -12,10 +12,12 @@ from shared.ports import CallReader, ObjectStore, Recordings
 from shared.stage import CallChanges, Completed, StageContext
 from stages.download.logic import (
     NEVER_ARRIVED,
+    NO_CONSENT,
     LookAt,
     LookSoon,
     StopWaiting,
     after_not_ready,
+    has_consent,
     reason_for_no_audio,
 )
 from stages.download.metadata_analysis import analysis_from_metadata
@@ -39,6 +41,8 @@ def run(context: StageContext, deps: DownloadDeps) -> Completed:
     recording is awaited, `InvalidEvent`, `PermanentFailure` (not audio), `TenantBlocked`, `TransientFailure`.
     """
     event, details = _call_of(context, deps)
+    if not has_consent(details, context.tenant.config.privacy.consent_tag):
+        return _without_audio(context, event, details, reason=NO_CONSENT)
     reason = reason_for_no_audio(details)
     if reason:
         return _without_audio(context, event, details, reason=reason)

@@ -7,9 +7,12 @@ from datetime import timedelta
 
 from schemas.checkpoints import TranscriptionCheckpoint
 from schemas.events import CallTranscribed, TranscriptionOutput
+from schemas.tenant import Tenant
+from shared.claims import StageRun
 from shared.errors import InvalidEvent, NotReady, PermanentFailure, Waiting
-from shared.names import transcript_prefix
+from shared.names import recording_object, transcript_prefix
 from shared.ports import CallReader, ObjectStore, SpeechJob, SpeechOperation, SpeechRecognizer
+from shared.redaction import redact_transcript
 from shared.stage import CallChanges, Completed, StageContext, Usage
 from stages.transcribe import logic
 from stages.transcribe.logic import Next
@@ -168,6 +171,19 @@ def _search_prefix(
     return _Search(None, rejected)
 
 
+def drop_audio(run: StageRun, tenant: Tenant, deps: TranscribeDeps) -> None:
+    """For tenants that want it: the recording and Speech's raw output, which is not redacted, go."""
+    if not tenant.config.privacy.drop_audio:
+        return
+    prefixes = (
+        recording_object(tenant.tenant_id, run.call_id, ""),
+        transcript_prefix(tenant.tenant_id, run.key.request_id),
+    )
+    for prefix in prefixes:
+        for name in deps.objects.list_names(prefix):
+            deps.objects.delete(name)
+
+
 def _completed(
     context: StageContext, deps: TranscribeDeps, job: SpeechJob, data: bytes, *, billed_s: float = 0.0
 ) -> Completed:
@@ -175,7 +191,8 @@ def _completed(
 
     Raises `PermanentFailure` when `data` is not Speech's output.
     """
-    transcript = deps.speech.parse_output(data, job)
+    heard = deps.speech.parse_output(data, job)
+    transcript = redact_transcript(heard, context.tenant.config.privacy.redact)
     audio_s = logic.billed_audio_s(billed_s, duration_s=job.duration_s, channels=job.channels)
     return Completed(
         next_event=CallTranscribed(

@@ -7,6 +7,7 @@ the modules that it gives the store to.
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -26,8 +27,10 @@ from shared.gateways.run_store import SpannerRunStore
 from shared.gateways.story import SpannerStories
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.gateways.tenants import SpannerTenantDirectory
+from shared.gateways.vault import Vault
 from shared.stage import CallChanges, Completed
 from tests.architecture.sql_columns import Reader, Touch
+from tests.support.keys import key_maker
 from tests.support.recording_spanner import RecordingSpanner
 from tests.support.samples import SOME_TIME, arguments_of, public_methods, sample
 
@@ -150,8 +153,15 @@ def ways(store: type, method: str, *, role: str = "download") -> Iterator[tuple[
     """A store over a recording client, and the arguments that matter, for each way the method can go."""
     special = _WAYS.get((store, method), _plainly)
     for spanner, given in special(role):
-        is_directory = store is SpannerTenantDirectory
-        yield spanner, store(spanner.open, **({"ttl_s": 1, "negative_ttl_s": 1} if is_directory else {})), given
+        yield spanner, store(spanner.open, **_parts_of(store, spanner)), given
+
+
+def _parts_of(store: type, spanner: RecordingSpanner) -> dict[str, Any]:
+    """What a store takes beside the database."""
+    if store is SpannerTenantDirectory:
+        return {"ttl_s": 1, "negative_ttl_s": 1}
+    takes_vault = "vault" in inspect.signature(store).parameters
+    return {"vault": Vault(spanner.open, key_maker())} if takes_vault else {}
 
 
 Way = tuple[RecordingSpanner, dict[str, Any]]
@@ -167,7 +177,7 @@ def _insert_run(role: str) -> Iterator[Way]:
         said = Merged(CallDetails(call_id="x"), {})
         admission = Admission("post_call", "webhook", SOME_TIME, said=said)
         merge = query("calls", "read_merge")
-        known = [CallDetails(call_id="x").model_dump_json(), "{}"]
+        known = [CallDetails(call_id="x").model_dump_json(), "{}", False]
         yield RecordingSpanner(), {"run": run, "admission": admission}
         yield RecordingSpanner(refuse_inserts=True), {"run": run, "admission": admission}
         yield RecordingSpanner(refuse_inserts=True, rows={merge: [known]}), {"run": run, "admission": admission}
@@ -205,7 +215,7 @@ def _changes_of(stage: str) -> set[str]:
 
 def _merge(_role: str) -> Iterator[Way]:
     said = Merged(CallDetails(call_id="x", recording_url="https://example.com/new"), {"recording_url": (3, "2026")})
-    stored = [CallDetails(call_id="x").model_dump_json(), "{}", False, False, False, True]
+    stored = [CallDetails(call_id="x").model_dump_json(), "{}", False, False, False, False, True]
     yield RecordingSpanner(), {"said": said}
     yield RecordingSpanner(rows={query("calls", "read_details"): [stored]}), {"said": said}
 
@@ -223,6 +233,7 @@ def _record(_role: str) -> Iterator[Way]:
     row = [letter.dead_letter_id, letter.request_id, None, letter.stage, "replaying", None, None, None, "x", False]
     late = [*row[:4], "open", SOME_TIME, *row[6:]]
     yield RecordingSpanner(), {"letter": letter}
+    yield RecordingSpanner(has_keysets=False), {"letter": letter}
     yield RecordingSpanner(rows={find: [row]}), {"letter": letter}
     yield RecordingSpanner(rows={find: [late]}), {"letter": letter}
 

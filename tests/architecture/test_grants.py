@@ -90,6 +90,9 @@ def test_only_operators_write_the_request_of_a_rerun_and_read_circuits_without_c
 
 PEOPLE_ONLY = {
     "audit",  # the chaos run's audit of what is left
+    "privacy",  # erasure and export
+    "keys.replace_keyset",
+    "keys.destroy_keysets",
     "tenants.show",
     "tenants.list_tenants",
     "tenants.route_owners",

@@ -12,10 +12,12 @@ import pytest
 from shared.dead_letters import UNASSIGNED_TENANT, DeadLetter, DeadLetterBody
 from shared.desk_jobs import ReplayItem, ReplayJob, ReplayStart
 from shared.errors import ConfigurationError
+from shared.gateways.keyset_store import KeysetStore
 from shared.gateways.queries import load_queries
 from shared.gateways.tenant_store import TenantStore
 from tests.architecture.service_sql import STORES, ways
 from tests.architecture.test_sql import ACROSS_TENANTS
+from tests.support.keys import key_maker
 from tests.support.recording_spanner import RecordingSpanner
 from tests.support.samples import arguments_of, public_methods
 from tests.support.tenants import make_tenant
@@ -90,12 +92,16 @@ def _tenant_store(method: str) -> RecordingSpanner:
         load_queries("tenants")["by_id"]: [row],
     }
     spanner = RecordingSpanner(rows={} if method in {"create", "check_new"} else known)
-    store = TenantStore(spanner.open)
+    store = _store(spanner)
     given = {"tenant": tenant, "tenant_id": OURS, "new_secrets": {}, "secrets": None}
     wanted = {name: value for name, value in given.items() if name in _parameters(store, method)}
     rest = {"actor": "me", "status": "suspended"}
     getattr(store, method)(**wanted, **{name: rest[name] for name in rest if name in _parameters(store, method)})
     return spanner
+
+
+def _store(spanner: RecordingSpanner) -> TenantStore:
+    return TenantStore(spanner.open, KeysetStore(spanner.open, key_maker()))
 
 
 def _parameters(store: Any, method: str) -> list[str]:
@@ -131,6 +137,6 @@ def test_a_tenant_cannot_take_anothers_company_or_address() -> None:
     spanner = RecordingSpanner(rows={taken: [["tenant-theirs", "company", "COM1"]]})
 
     with pytest.raises(ConfigurationError, match="belongs to tenant tenant-theirs"):
-        TenantStore(spanner.open).check_routes(make_tenant(OURS))
+        _store(spanner).check_routes(make_tenant(OURS))
 
     assert spanner.mutations == []

@@ -13,7 +13,7 @@ import pytest
 from handlers.main import TARGETS
 from infra.local.plan import PROJECT_ROOT
 
-CLIENTS = ("aiplatform", "pubsub", "secretmanager", "spanner", "speech", "storage")
+CLIENTS = ("aiplatform", "kms", "pubsub", "secretmanager", "spanner", "speech", "storage")
 NEEDS: dict[str, set[str]] = {
     "webhook": {"pubsub"},
     "download": {"pubsub", "secretmanager", "spanner", "storage"},
@@ -81,3 +81,14 @@ def test_the_webhook_service_starts_without_any_client_of_google() -> None:
     """`import google.cloud.aiplatform` alone costs 2 s and 190 MiB (measured); even gRPC's Python layer can wait."""
     assert clients_in(loaded_by("webhook")) == set()
     assert [name for name in loaded_by("webhook") if name.startswith(("google.api_core", "vertexai"))] == []
+
+
+def test_the_webhook_service_holds_no_keys() -> None:
+    """It could not open a thing; nor does it pay for loading what could."""
+    held = [name for name in loaded_by("webhook") if name.startswith(("tink", "shared.gateways.vault"))]
+    assert held == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_cryptography_is_loaded_when_it_is_first_used(target: str) -> None:
+    assert [name for name in loaded_by(target) if name.startswith("tink")] == []

@@ -159,7 +159,7 @@ def bench_through(reach: Reach) -> Bench:
 
 
 def through_proxy(reach: Reach, runner: Runner) -> Runner:
-    return replace(runner, store=SpannerRunStore(reach.open))
+    return replace(runner, store=SpannerRunStore(reach.open, reach.vault))
 
 
 def assert_done_once(bench: Bench, *, attempt: int | None = None) -> None:
@@ -206,6 +206,7 @@ def save_and_finish(context: StageContext) -> Completed:
 def test_a_claim_whose_answer_was_lost_is_recognised_as_our_own(patient: Reach) -> None:
     """The client repeats the commit, meets its own row, and nobody waits for a lease."""
     bench = bench_through(patient)
+    patient.vault.of(OUR_TENANT.tenant_id).warm()
     one_more(patient)
     patient.proxy.mute()
     hang_up = threading.Thread(target=lose_the_answer, args=(patient, "SELECT COUNT(*) FROM stage_runs", 2))
@@ -301,7 +302,7 @@ def test_the_runner_on_a_spanner_that_aborts(aborting_bench: Bench, name: str) -
 def test_aborted_transactions_are_begun_again(pipeline_database: PipelineDatabase) -> None:
     """Two workers take over one run in the same moment, again and again: each time exactly one of them has it."""
     bench = Bench(pipeline_database)
-    store = SpannerRunStore(pipeline_database.open)
+    store = SpannerRunStore(pipeline_database.open, pipeline_database.vault)
     store.insert(new_run("contested"), ADMITTED)
     for round_number in range(5):
         run = store.read(key_of("contested"))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.emulators
 
 
 def call_of(chain: Chain, event: CallReceived) -> CallRecord:
-    call = SpannerCalls(chain.database.open).get(event.tenant_id, event.call_id)
+    call = SpannerCalls(chain.database.open, chain.database.vault).get(event.tenant_id, event.call_id)
     assert call is not None
     return call
 

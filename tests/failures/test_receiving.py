@@ -190,7 +190,7 @@ def test_dead_letter_limit_stops_intake(
 ) -> None:
     """sentry#67937: the dead-letter store is down. Letters wait in their subscription; intake does not notice."""
     with reached_impatiently(pipeline_database, spanner_emulator) as reach:
-        taker = DeadLetterTaker(Desk(SpannerDeadLetters(reach.open), MemoryPublisher(), load_pipeline()))
+        taker = DeadLetterTaker(Desk(SpannerDeadLetters(reach.open, reach.vault), MemoryPublisher(), load_pipeline()))
         reach.proxy.cut()
 
         letter = Delivery("m-1", b"?", {"dl_reason": "not_audio", "dl_stage": "download"}, "s")

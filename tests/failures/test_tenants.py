@@ -145,17 +145,25 @@ def set_status(chain: Chain, tenant: Tenant, status: str) -> None:
 Look = Callable[[Chain, str, CallReceived], object]
 
 LOOKS: dict[str, Look] = {
-    "a call": lambda chain, tenant_id, event: SpannerCalls(chain.database.open).get(tenant_id, event.call_id),
-    "a call's story": lambda chain, tenant_id, event: SpannerCalls(chain.database.open).story(tenant_id, event.call_id),
-    "recent calls": lambda chain, tenant_id, _: SpannerCalls(chain.database.open).list_recent(tenant_id, limit=10),
-    "a run": lambda chain, tenant_id, event: SpannerRunStore(chain.database.open).read(
+    "a call": lambda chain, tenant_id, event: SpannerCalls(chain.database.open, chain.database.vault).get(
+        tenant_id, event.call_id
+    ),
+    "a call's story": lambda chain, tenant_id, event: SpannerCalls(chain.database.open, chain.database.vault).story(
+        tenant_id, event.call_id
+    ),
+    "recent calls": lambda chain, tenant_id, _: SpannerCalls(chain.database.open, chain.database.vault).list_recent(
+        tenant_id, limit=10
+    ),
+    "a run": lambda chain, tenant_id, event: SpannerRunStore(chain.database.open, chain.database.vault).read(
         RunKey(tenant_id, event.request_id, "download")
     ),
     "circuits": lambda chain, tenant_id, _: SpannerCircuits(chain.database.open).read_all(tenant_id),
-    "stuck requests": lambda chain, tenant_id, event: SpannerSweepStore(chain.database.open).stuck(
-        tenant_id, stale_before=event.received_at, limit=10
+    "stuck requests": lambda chain, tenant_id, event: SpannerSweepStore(
+        chain.database.open, chain.database.vault
+    ).stuck(tenant_id, stale_before=event.received_at, limit=10),
+    "a dead letter": lambda chain, tenant_id, _: SpannerDeadLetters(chain.database.open, chain.database.vault).read(
+        tenant_id, "d-1"
     ),
-    "a dead letter": lambda chain, tenant_id, _: SpannerDeadLetters(chain.database.open).read(tenant_id, "d-1"),
 }
 
 

@@ -81,11 +81,11 @@ def test_a_recovered_call_starts_as_its_webhook_would_have_started_it(bench: Ben
     bench.add_calls(["CAL1"])
     bench.backfill()
 
-    (line,) = SpannerCalls(bench.database.open).story(NORTH.tenant_id, "CAL1")
+    (line,) = SpannerCalls(bench.database.open, bench.database.vault).story(NORTH.tenant_id, "CAL1")
     assert (line.request_id, line.kind, line.origin) == (
         *(first_request_id(NORTH.tenant_id, "CAL1"), "post_call", "backfill"),
     )
-    stored = SpannerCalls(bench.database.open).get(NORTH.tenant_id, "CAL1")
+    stored = SpannerCalls(bench.database.open, bench.database.vault).get(NORTH.tenant_id, "CAL1")
     assert stored is not None
     assert stored.details.caller_number == "+13035550142"
     assert stored.details.marketing.campaign == "winter-furnace"

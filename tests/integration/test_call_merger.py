@@ -43,13 +43,13 @@ def words(payload: dict[str, Any], kind: WebhookKind = "post_call", *, after_s: 
 
 @pytest.fixture
 def merger(pipeline_database: PipelineDatabase) -> SpannerCallMerger:
-    return SpannerCallMerger(pipeline_database.open)
+    return SpannerCallMerger(pipeline_database.open, pipeline_database.vault)
 
 
 @pytest.fixture
 def stored(pipeline_database: PipelineDatabase) -> Look:
     def look(tenant_id: str) -> CallDetails | None:
-        call = SpannerCalls(pipeline_database.open).get(tenant_id, CALL)
+        call = SpannerCalls(pipeline_database.open, pipeline_database.vault).get(tenant_id, CALL)
         return call.details if call else None
 
     return look

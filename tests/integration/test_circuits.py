@@ -108,7 +108,7 @@ class Guarded:
         return self.bench.runner().handle(delivery_of(event, **attributes), event).status
 
     def sweep(self) -> dict[str, int]:
-        store = SpannerSweepStore(self.bench.database.open)
+        store = SpannerSweepStore(self.bench.database.open, self.bench.database.vault)
         return Sweeper(store, self.bench.publisher, Inbox(MemoryObjects()), self.clock).sweep().actions
 
     def deliver_swept(self) -> None:

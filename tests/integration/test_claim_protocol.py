@@ -201,7 +201,7 @@ class Protocol(RuleBasedStateMachine):
             lease=LEASE,
             max_attempts=MAX_ATTEMPTS,
         )
-        store = PausingStore(self.database.open)
+        store = PausingStore(self.database.open, self.database.vault)
         return Runner(stage, store, MemoryTenants((OUR_TENANT,)), self.publisher, self.clock, worker="model")
 
     # -- what happens ----------------------------------------------------------------------------------------
@@ -266,7 +266,12 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        Sweeper(SpannerSweepStore(self.database.open), self.publisher, Inbox(MemoryObjects()), self.clock).sweep()
+        Sweeper(
+            SpannerSweepStore(self.database.open, self.database.vault),
+            self.publisher,
+            Inbox(MemoryObjects()),
+            self.clock,
+        ).sweep()
         self._collect_mail()
 
     def _go_on(self, actor: Actor, points: int) -> None:

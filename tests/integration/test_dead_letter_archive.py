@@ -130,7 +130,7 @@ def test_a_drain_that_fails_half_way_takes_nothing_out_of_the_archive(world: Wor
 
     with world.archive() as archive:
         with pytest.raises(TransientFailure, match="no answer"):
-            drain_archive(replace(desk, store=Failing(world.bench.database.open)), archive)
+            drain_archive(replace(desk, store=Failing(world.bench.database.open, world.bench.database.vault)), archive)
         messages = archive.pull(limit=10)
         assert messages == [], "still held by the failed drain, until its ack deadline"
     assert world.recorded() == []

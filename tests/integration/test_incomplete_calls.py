@@ -107,7 +107,7 @@ class World:
 
     def _runner(self, stage: str) -> Runner:
         specs = {"download": self._transcribed, "analyze": self._analyze, "crm_sync": self._crm_sync}
-        store = SpannerRunStore(self.database.open)
+        store = SpannerRunStore(self.database.open, self.database.vault)
         return Runner(specs[stage](), store, MemoryTenants((TENANT,)), self.publisher, self.clock, worker="test")
 
     def _transcribed(self) -> StageSpec:
@@ -121,7 +121,7 @@ class World:
         return StageSpec("download", (CallReceived,), run, timedelta(seconds=60), 3, admit=admit_call)
 
     def _analyze(self) -> StageSpec:
-        deps = analyze.AnalyzeDeps(self.model, SpannerCalls(self.database.open), "gemini-test")
+        deps = analyze.AnalyzeDeps(self.model, SpannerCalls(self.database.open, self.database.vault), "gemini-test")
         return StageSpec(
             "analyze",
             (CallTranscribed,),
@@ -132,7 +132,7 @@ class World:
         )
 
     def _crm_sync(self) -> StageSpec:
-        deps = crm_sync.CrmSyncDeps(self.crm, SpannerCalls(self.database.open))
+        deps = crm_sync.CrmSyncDeps(self.crm, SpannerCalls(self.database.open, self.database.vault))
         run = partial(crm_sync.run, deps=deps)
         accepts = (CallAnalyzed, CallLeftIncomplete)
         return StageSpec("crm_sync", accepts, run, timedelta(seconds=60), 3, admit=admit_incomplete)

@@ -91,7 +91,7 @@ class Pipeline:
     downloads: int = 0
 
     def __post_init__(self) -> None:
-        self.deps = intake.IntakeDeps(merger=SpannerCallMerger(self.database.open), now=self.clock)
+        self.deps = intake.IntakeDeps(merger=SpannerCallMerger(self.database.open, self.database.vault), now=self.clock)
         self.runner = Runner(
             StageSpec(
                 name="download",
@@ -102,7 +102,7 @@ class Pipeline:
                 lease=timedelta(seconds=60),
                 max_attempts=20,
             ),
-            SpannerRunStore(self.database.open),
+            SpannerRunStore(self.database.open, self.database.vault),
             MemoryTenants((OUR_TENANT, OTHER_TENANT)),
             self.publisher,
             self.clock,
@@ -114,7 +114,7 @@ class Pipeline:
         assert isinstance(event, CallReceived)
         if event.kind != "post_call":
             return intake.run(context, self.deps)
-        call = SpannerCalls(self.database.open).get(OURS, CALL)
+        call = SpannerCalls(self.database.open, self.database.vault).get(OURS, CALL)
         assert call is not None
         ids = {"tenant_id": OURS, "request_id": context.request_id, "call_id": CALL}
         if call.details.recording_url:
@@ -144,7 +144,7 @@ class Pipeline:
         return {event.request_id for event in events if isinstance(event, kind)}
 
     def state(self) -> dict[str, Any]:
-        call = SpannerCalls(self.database.open).get(OURS, CALL)
+        call = SpannerCalls(self.database.open, self.database.vault).get(OURS, CALL)
         assert call is not None
         return {"details": call.details, "recording": call.recording, "no_audio_reason": call.no_audio_reason}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from google.cloud import pubsub_v1
 
-from handlers.receiver import MAX_EVENT_CHARS
+from handlers.receiver import MAX_EVENT_BYTES
 from shared.errors import TransientFailure
 from shared.gateways.publisher import PubSubPublisher
 
@@ -97,8 +97,8 @@ def test_a_message_too_large_for_pubsub_is_an_error(topics: Topics) -> None:
 
 
 def test_our_largest_event_goes_through(topics: Topics) -> None:
-    topics.publisher().publish("call-received", b"x" * MAX_EVENT_CHARS, {})
-    assert len(topics.arrived(1)[0].data) == MAX_EVENT_CHARS
+    topics.publisher().publish("call-received", b"x" * MAX_EVENT_BYTES, {})
+    assert len(topics.arrived(1)[0].data) == MAX_EVENT_BYTES
 
 
 def test_the_check_says_whether_the_topic_is_there(topics: Topics) -> None:

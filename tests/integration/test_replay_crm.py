@@ -61,7 +61,7 @@ def crms() -> Iterator[Crms]:
 def bench(pipeline_database: PipelineDatabase, crms: Crms) -> DeskBench:
     """The whole chain with the real last stage; the first one goes straight on with an analysis."""
     bench = DeskBench(pipeline_database, tenants=(TENANT,))
-    deps = CrmSyncDeps(crms=crms, calls=SpannerCalls(pipeline_database.open))
+    deps = CrmSyncDeps(crms=crms, calls=SpannerCalls(pipeline_database.open, pipeline_database.vault))
     bench.behaviours["download"] = analyzed
     bench.behaviours["crm_sync"] = lambda context: crm_sync(context, deps)
     return bench

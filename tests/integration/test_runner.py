@@ -87,7 +87,7 @@ class Bench:
             max_attempts=self.max_attempts,
         )
         tenants = MemoryTenants((OUR_TENANT, OTHER_TENANT))
-        store = SpannerRunStore(self.database.open)
+        store = SpannerRunStore(self.database.open, self.database.vault)
         return Runner(spec, store, tenants, self.publisher, self.clock, worker="test")
 
     def deliver(self, event: Event | None = None, *, stage: str = "download", **attributes: str) -> int:
@@ -136,7 +136,7 @@ def test_a_first_delivery_is_run_recorded_and_published(bench: Bench) -> None:
     assert parse_event(bench.publisher.messages[0].data) == STORED
     assert bench.publisher.messages[0].attributes["traceparent"].startswith("00-111")
     assert bench.request_state() == "active"
-    call = SpannerCalls(bench.database.open).get(OUR_TENANT.tenant_id, CALL)
+    call = SpannerCalls(bench.database.open, bench.database.vault).get(OUR_TENANT.tenant_id, CALL)
     assert call is not None
     assert call.details.duration_s == 30
 
@@ -373,7 +373,7 @@ def test_a_checkpoint_survives_a_crash(bench: Bench) -> None:
 
 def test_a_checkpoint_of_a_lost_claim_is_refused(bench: Bench) -> None:
     bench.deliver()
-    store = SpannerRunStore(bench.database.open)
+    store = SpannerRunStore(bench.database.open, bench.database.vault)
     with pytest.raises(ClaimLost):
         store.save_checkpoint(RunKey(OUR_TENANT.tenant_id, REQUEST, "download"), "somebody-else", {})
 
@@ -449,6 +449,6 @@ def test_two_tenants_with_the_same_ids_do_not_meet(bench: Bench) -> None:
     assert bench.deliver() == 204
     assert bench.deliver(theirs) == 204
     assert len(bench.contexts) == 2
-    calls = SpannerCalls(bench.database.open)
+    calls = SpannerCalls(bench.database.open, bench.database.vault)
     assert calls.get(OUR_TENANT.tenant_id, CALL) is not None
     assert calls.get("third-tenant", CALL) is None

@@ -95,7 +95,7 @@ class Unreachable(SpannerRunStore):
 def test_a_claim_that_cannot_be_given_back_does_not_keep_the_others(bench: Bench) -> None:
     stopping = Runner(
         bench.runner().stage,
-        Unreachable(bench.database.open),
+        Unreachable(bench.database.open, bench.database.vault),
         bench.runner().tenants,
         bench.publisher,
         bench.clock,

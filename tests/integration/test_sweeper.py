@@ -45,7 +45,7 @@ def bench(pipeline_database: PipelineDatabase) -> Bench:
 
 
 def sweeper_of(bench: Bench, **changes: Any) -> Sweeper:
-    store = SpannerSweepStore(bench.database.open)
+    store = SpannerSweepStore(bench.database.open, bench.database.vault)
     return replace(Sweeper(store, bench.publisher, Inbox(MemoryObjects()), bench.clock), **changes)
 
 
@@ -188,7 +188,7 @@ def test_a_run_that_was_sent_and_does_not_move_is_sent_again_only_later(bench: B
 
 
 def desk_of(bench: Bench) -> Desk:
-    return Desk(SpannerDeadLetters(bench.database.open), bench.publisher, load_pipeline())
+    return Desk(SpannerDeadLetters(bench.database.open, bench.database.vault), bench.publisher, load_pipeline())
 
 
 def record_letters(bench: Bench) -> None:
@@ -440,7 +440,7 @@ class WithoutOneTenant(SpannerSweepStore):
     """A store that fails for one tenant."""
 
     def __init__(self, bench: Bench) -> None:
-        super().__init__(bench.database.open)
+        super().__init__(bench.database.open, bench.database.vault)
 
     def overdue(self, tenant_id: str, **options: Any) -> Any:
         if tenant_id == OUR_TENANT.tenant_id:

@@ -9,7 +9,9 @@ from google.cloud import spanner
 from google.cloud.spanner_v1.database import Database
 
 from shared.errors import ConfigurationError, TenantBlocked
+from shared.gateways.keyset_store import KeysetStore
 from shared.gateways.tenant_store import TenantStore
+from tests.support.keys import key_maker
 from tests.support.tenant_world import BOTH_CRMS, TOKEN, World, acme, empty_world, migrated_database, other
 from tests.support.tenants import COMPANY, OTHER_COMPANY, SIGNING_KEY, make_tenant
 
@@ -136,7 +138,12 @@ def test_an_offboarded_tenant_stays_offboarded(world: World) -> None:
 @pytest.mark.parametrize("act", [lambda store: store.show("acme-plumbing"), lambda store: store.list_tenants()])
 def test_a_missing_database_is_explained_to_the_operator(world: World, act: Callable[[TenantStore], object]) -> None:
     client = spanner.Client(project="test-project", disable_builtin_metrics=True)
-    lost = TenantStore(lambda: client.instance("test-instance").database("never-made"))
+
+    def never_made() -> Database:
+        database: Database = client.instance("test-instance").database("never-made")
+        return database
+
+    lost = TenantStore(never_made, KeysetStore(never_made, key_maker()))
 
     with pytest.raises(ConfigurationError, match="Database not found"):
         act(lost)

@@ -54,14 +54,17 @@ def bench_on(fresh: SpannerDatabaseFactory, ddl: list[str]) -> Bench:
     made = fresh(ddl)
     client = spanner.Client(project=made.project_id, disable_builtin_metrics=True)
     database = PipelineDatabase(client.instance(made.instance_id).database(made.database_id))
-    database.add_tenant(OUR_TENANT)
+    database.add_tenant_without_keyset(OUR_TENANT)
+    if "tenant_keysets" in " ".join(ddl):
+        database.keysets.create(OUR_TENANT.tenant_id, actor="test")
     return Bench(database)
 
 
 def migrate(bench: Bench, *versions: int) -> None:
-    """While the workers go on."""
+    """While the workers go on: `pipeline migrate`, then `pipeline keys create --all`."""
     statements = [text for version in versions for text in ddl_of(version)]
     bench.database.database.update_ddl(statements).result(timeout=30)
+    bench.database.keysets.create(OUR_TENANT.tenant_id, actor="test")
 
 
 @pytest.mark.parametrize("version", range(3, NEWEST))
@@ -181,7 +184,8 @@ LEASE = timedelta(seconds=60)
 
 
 def sweeper(bench: Bench, clock: Callable[[], object]) -> Sweeper:
-    return Sweeper(SpannerSweepStore(bench.database.open), bench.publisher, Inbox(MemoryObjects()), clock)  # type: ignore[arg-type] # a hand clock
+    store = SpannerSweepStore(bench.database.open, bench.database.vault)
+    return Sweeper(store, bench.publisher, Inbox(MemoryObjects()), clock)  # type: ignore[arg-type] # a hand clock
 
 
 @pytest.mark.parametrize("skew", [SKEW, -SKEW], ids=["ahead", "behind"])

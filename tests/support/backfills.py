@@ -206,7 +206,14 @@ class Bench:
             max_attempts=3,
         )
         tenants = MemoryTenants((NORTH, SOUTH))
-        return Runner(spec, SpannerRunStore(self.database.open), tenants, MemoryPublisher(), self.clock, worker="test")
+        return Runner(
+            spec,
+            SpannerRunStore(self.database.open, self.database.vault),
+            tenants,
+            MemoryPublisher(),
+            self.clock,
+            worker="test",
+        )
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class CrashingMail(Mail):
 
     def _sweeper(self) -> Sweeper:
         return Sweeper(
-            store=SpannerSweepStore(self.chain.database.open),
+            store=SpannerSweepStore(self.chain.database.open, self.chain.database.vault),
             publisher=self.publisher,
             inbox=Inbox(self.chain.objects),
             now=self.clock,

@@ -158,7 +158,7 @@ class DeskBench:
 
     @property
     def store(self) -> SpannerDeadLetters:
-        return SpannerDeadLetters(self.database.open)
+        return SpannerDeadLetters(self.database.open, self.database.vault)
 
     @property
     def desk(self) -> Desk:
@@ -170,7 +170,7 @@ class DeskBench:
 
     @property
     def runs(self) -> SpannerRunStore:
-        return SpannerRunStore(self.database.open)
+        return SpannerRunStore(self.database.open, self.database.vault)
 
     # -- the pipeline ----------------------------------------------------------------------------------
 

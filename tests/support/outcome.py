@@ -27,7 +27,7 @@ def outcome_of(chain: Chain, event: CallReceived, publisher: MemoryPublisher) ->
     """Rows, objects, messages, what the CRMs hold and what vendors would bill, comparable between calls."""
     hubspot, salesforce = _hubspot(chain, event.tenant_id), _salesforce(chain, event.tenant_id)
     found: Outcome = {
-        "rows": _rows(chain, event.tenant_id),
+        "rows": _rows(chain, event),
         "objects": _objects(chain, event.tenant_id),
         "messages": sorted({f"{message.topic} {message.data.decode()}" for message in publisher.messages}),
         "hubspot": hubspot,
@@ -44,7 +44,18 @@ def outcome_of(chain: Chain, event: CallReceived, publisher: MemoryPublisher) ->
     return anonymous
 
 
-def _rows(chain: Chain, tenant_id: str) -> dict[str, list[dict[str, Any]]]:
+def _rows(chain: Chain, event: CallReceived) -> dict[str, list[dict[str, Any]]]:
+    """Personal data opened: a sealed value differs each time."""
+    tenant_id = event.tenant_id
+    vault = chain.database.vault.of(tenant_id)
+    rows = _stored_rows(chain, tenant_id)
+    for call in rows["call_records"]:
+        for field in ("details", "transcript", "analysis"):
+            call[field] = call[field] and vault.open(event.call_id, field, call[field])
+    return rows
+
+
+def _stored_rows(chain: Chain, tenant_id: str) -> dict[str, list[dict[str, Any]]]:
     return {
         table: [
             dict(zip(columns.split(", "), row, strict=True))

@@ -28,9 +28,11 @@ from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.gateways.run_store import SpannerRunStore
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.gateways.tenants import SpannerTenantDirectory
+from shared.gateways.vault import Vault
 from shared.stage import Completed
 from shared.sweeper import OverdueRun, StuckRequest
 from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
+from tests.support.keys import key_maker
 from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase
 from tests.support.ports import NOON
 from tests.support.proxy import Proxy, proxy_to
@@ -68,9 +70,13 @@ class Reach:
             project_id=TEST_PROJECT, instance_id=TEST_INSTANCE, database_id=self.direct.database.database_id
         )
 
+    @cached_property
+    def vault(self) -> Vault:
+        return Vault(self.open, key_maker())
+
     @property
     def runs(self) -> SpannerRunStore:
-        return SpannerRunStore(self.open)
+        return SpannerRunStore(self.open, self.vault)
 
     def claimed(self) -> StageRun:
         """A fresh run of a fresh request."""
@@ -154,31 +160,33 @@ METHODS: dict[str, Method] = {
         lambda reach, run: reach.runs.sleep(run.key, run.claim_token, Sleep("retrying")),
     ),
     "runs.finish": (COMMIT_S, lambda reach, run: reach.runs.finish(run, Completed(next_event=None))),
-    "calls.get": (READ_S, lambda reach, _: SpannerCalls(reach.open).get(TENANT, CALL)),
-    "calls.list_recent": (READ_S, lambda reach, _: SpannerCalls(reach.open).list_recent(TENANT, limit=1)),
-    "calls.story": (READ_S, lambda reach, _: SpannerCalls(reach.open).story(TENANT, CALL)),
+    "calls.get": (READ_S, lambda reach, _: SpannerCalls(reach.open, reach.vault).get(TENANT, CALL)),
+    "calls.list_recent": (READ_S, lambda reach, _: SpannerCalls(reach.open, reach.vault).list_recent(TENANT, limit=1)),
+    "calls.story": (READ_S, lambda reach, _: SpannerCalls(reach.open, reach.vault).story(TENANT, CALL)),
     "merger.merge": (
         TRANSACTION_S,
-        lambda reach, _: SpannerCallMerger(reach.open).merge(TENANT, Merged(DETAILS, {}), now=NOON),
+        lambda reach, _: SpannerCallMerger(reach.open, reach.vault).merge(TENANT, Merged(DETAILS, {}), now=NOON),
     ),
-    "sweep.tenants": (READ_S, lambda reach, _: SpannerSweepStore(reach.open).tenants()),
+    "sweep.tenants": (READ_S, lambda reach, _: SpannerSweepStore(reach.open, reach.vault).tenants()),
     "sweep.overdue": (
         READ_S,
-        lambda reach, _: SpannerSweepStore(reach.open).overdue(TENANT, now=NOON, stale_before=NOON, limit=1),
+        lambda reach, _: SpannerSweepStore(reach.open, reach.vault).overdue(
+            TENANT, now=NOON, stale_before=NOON, limit=1
+        ),
     ),
     "sweep.blocked_by_suspension": (
         READ_S,
-        lambda reach, _: SpannerSweepStore(reach.open).blocked_by_suspension(TENANT, limit=1),
+        lambda reach, _: SpannerSweepStore(reach.open, reach.vault).blocked_by_suspension(TENANT, limit=1),
     ),
     "sweep.stuck": (
         READ_S,
-        lambda reach, _: SpannerSweepStore(reach.open).stuck(TENANT, stale_before=NOON, limit=1),
+        lambda reach, _: SpannerSweepStore(reach.open, reach.vault).stuck(TENANT, stale_before=NOON, limit=1),
     ),
     "sweep.postpone": (
         TRANSACTION_S,
-        lambda reach, _: SpannerSweepStore(reach.open).postpone(TENANT, OVERDUE, next_due=NOON),
+        lambda reach, _: SpannerSweepStore(reach.open, reach.vault).postpone(TENANT, OVERDUE, next_due=NOON),
     ),
-    "sweep.touch": (TRANSACTION_S, lambda reach, _: SpannerSweepStore(reach.open).touch(TENANT, STUCK)),
+    "sweep.touch": (TRANSACTION_S, lambda reach, _: SpannerSweepStore(reach.open, reach.vault).touch(TENANT, STUCK)),
     "circuits.read": (READ_S, lambda reach, _: SpannerCircuits(reach.open).read(TENANT, "hubspot")),
     "circuits.read_all": (READ_S, lambda reach, _: SpannerCircuits(reach.open).read_all(TENANT)),
     "circuits.write": (COMMIT_S, lambda reach, _: SpannerCircuits(reach.open).write(CIRCUIT)),
@@ -187,12 +195,12 @@ METHODS: dict[str, Method] = {
         lambda reach, _: SpannerCircuits(reach.open).claim_probe(CIRCUIT, next_probe_at=NOON),
     ),
     "circuits.close": (TRANSACTION_S, lambda reach, _: SpannerCircuits(reach.open).close(TENANT, "hubspot", now=NOON)),
-    "letters.record": (TRANSACTION_S, lambda reach, _: SpannerDeadLetters(reach.open).record(LETTER)),
+    "letters.record": (TRANSACTION_S, lambda reach, _: SpannerDeadLetters(reach.open, reach.vault).record(LETTER)),
     "letters.ensure_unassigned_tenant": (
         COMMIT_S,
-        lambda reach, _: SpannerDeadLetters(reach.open).ensure_unassigned_tenant(),
+        lambda reach, _: SpannerDeadLetters(reach.open, reach.vault).ensure_unassigned_tenant(),
     ),
-    "letters.read": (READ_S, lambda reach, _: SpannerDeadLetters(reach.open).read(TENANT, "d-1")),
+    "letters.read": (READ_S, lambda reach, _: SpannerDeadLetters(reach.open, reach.vault).read(TENANT, "d-1")),
     "tenants.by_id": (
         READ_S,
         lambda reach, _: SpannerTenantDirectory(reach.open, ttl_s=1, negative_ttl_s=1).by_id(TENANT),

@@ -10,6 +10,9 @@ from typing import Any
 
 from google.api_core.exceptions import AlreadyExists
 
+from shared.gateways.queries import query
+from tests.support.keys import keysets_of
+
 
 @dataclass(frozen=True)
 class Mutation:
@@ -30,6 +33,8 @@ class RecordingSpanner:
     counts: Mapping[str, int] = field(default_factory=dict)
     refuse_inserts: bool = False
     """The first blind commit finds its rows there already."""
+    has_keysets: bool = True
+    """Of every tenant; otherwise from the moment that they are inserted."""
     statements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     mutations: list[Mutation] = field(default_factory=list)
 
@@ -56,6 +61,8 @@ class RecordingSpanner:
 
     def execute_sql(self, sql: str, params: dict[str, Any] | None = None, **_options: Any) -> list[list[Any]]:
         self.statements.append((sql, params or {}))
+        if sql == query("keys", "read_keysets") and self.has_keysets:
+            return keysets_of((params or {})["tenant_id"])
         return [list(row) for row in self.rows.get(sql, ())]
 
     def execute_update(self, sql: str, params: dict[str, Any] | None = None, **_options: Any) -> int:
@@ -63,6 +70,7 @@ class RecordingSpanner:
         return self.counts.get(sql, 1)
 
     def insert(self, table: str, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> None:
+        self.has_keysets = self.has_keysets or table == "tenant_keysets"
         self._mutate("insert", table, columns, values)
 
     def update(self, table: str, columns: Sequence[str], values: Sequence[Sequence[Any]]) -> None:

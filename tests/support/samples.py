@@ -28,6 +28,10 @@ _PLAIN: Mapping[Any, Any] = {
 }
 
 
+_EVENT = '{"payload":{"name":"x"}}'
+"""Where an event is kept as text: the stores read it to seal its payload."""
+
+
 class NoSample(TypeError):
     """No rule here makes a value of this type."""
 
@@ -61,7 +65,7 @@ def _made(kind: Any) -> Any:
         return kind.model_construct(**{name: sample(hint) for name, hint in hints.items() if name in required})
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         hints = get_type_hints(kind)
-        return kind(**{field.name: sample(hints[field.name]) for field in dataclasses.fields(kind) if field.init})
+        return kind(**{field.name: _named(field.name, hints) for field in dataclasses.fields(kind) if field.init})
     if inspect.isclass(kind) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         hints = get_type_hints(kind)
         return kind(*[sample(hints[name]) for name in kind._fields])
@@ -72,7 +76,11 @@ def arguments_of(method: Callable[..., Any], **given: Any) -> dict[str, Any]:
     """Keyword arguments for every parameter of a bound method; `given` wins by name."""
     hints = get_type_hints(method)
     names = [name for name in inspect.signature(method).parameters if name != "self"]
-    return {name: given[name] if name in given else sample(hints[name]) for name in names}
+    return {name: given[name] if name in given else _named(name, hints) for name in names}
+
+
+def _named(name: str, hints: Mapping[str, Any]) -> Any:
+    return _EVENT if name.endswith("event") and hints[name] in {str, str | None} else sample(hints[name])
 
 
 def public_methods(kind: type) -> list[str]:

@@ -16,10 +16,12 @@ from google.cloud.spanner_v1.database import Database
 
 from infra.local.standins.secret_manager import serve_secret_manager
 from schemas.tenant import Tenant
+from shared.gateways.keyset_store import KeysetStore
 from shared.gateways.migrations import ensure_emulator_database, migrate
 from shared.gateways.secrets import SecretManagerSecrets
 from shared.gateways.tenant_store import TenantStore
 from shared.gateways.tenants import SpannerTenantDirectory
+from tests.support.keys import key_maker
 from tests.support.tenants import OTHER_COMPANY, make_tenant
 
 _NUMBERS = itertools.count(1)
@@ -54,7 +56,7 @@ class World:
 
     @property
     def store(self) -> TenantStore:
-        return TenantStore(self.open)
+        return TenantStore(self.open, KeysetStore(self.open, key_maker()))
 
     def create(self, tenant: Tenant, new_secrets: Mapping[str, str] | None = None) -> None:
         self.store.create(tenant, new_secrets=new_secrets or {}, secrets=self.secrets, actor="test")
@@ -98,7 +100,7 @@ def empty_world(database: Database) -> Iterator[World]:
     with serve_secret_manager() as standin:
         yield World(database, SecretManagerSecrets(project="test-project", local_address=standin.address))
     with database.batch() as batch:
-        for table in ("audit_log", "crm_integrations", "tenant_routes", "tenants"):
+        for table in ("audit_log", "crm_integrations", "tenant_keysets", "tenant_routes", "tenants"):
             batch.delete(table, spanner.KeySet(all_=True))
 
 

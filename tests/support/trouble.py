@@ -98,7 +98,7 @@ class Trouble:
 
     def side_webhook(self, event: CallReceived) -> int:
         """Hand a webhook that is no post-call to the real intake."""
-        deps = intake.IntakeDeps(merger=SpannerCallMerger(self.database.open), now=self.clock)
+        deps = intake.IntakeDeps(merger=SpannerCallMerger(self.database.open, self.database.vault), now=self.clock)
         return self.deliver(event, partial(intake.run, deps=deps))
 
     def reach(self, stage: str, behave: Behave, *, call_id: str = CALL) -> int:
@@ -111,7 +111,7 @@ class Trouble:
 
     def record_letters(self) -> None:
         """What service `dead_letter` does with the messages of its subscription."""
-        letters = SpannerDeadLetters(self.database.open)
+        letters = SpannerDeadLetters(self.database.open, self.database.vault)
         for number, message in enumerate(self.publisher.messages):
             if message.topic == DEAD_LETTERS:
                 sent = Delivery(f"dl-{number}", message.data, message.attributes, "projects/p/s/d")
@@ -165,7 +165,7 @@ class Trouble:
             lease=timedelta(seconds=service.ack_deadline_s),
             max_attempts=service.max_delivery_attempts,
         )
-        store = SpannerRunStore(self.database.open)
+        store = SpannerRunStore(self.database.open, self.database.vault)
         tenants = MemoryTenants((self.tenant, OTHER_TENANT))
         return Runner(spec, store, tenants, self.publisher, self.clock, worker=WORKER)
 

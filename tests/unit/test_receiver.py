@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import Client, EnvironBuilder, TestResponse, run_wsgi_app
 
 from handlers.health import HealthPage
-from handlers.receiver import MAX_BODY_BYTES, MAX_EVENT_CHARS, Receiver
+from handlers.receiver import MAX_BODY_BYTES, MAX_EVENT_BYTES, Receiver
 from handlers.signature import callrail_signature, forwarder_signature
 from handlers.webhook import SHARED_PATH, WebhookService
 from handlers.webhook_body import FORM_TYPE, JSON_TYPE
@@ -520,13 +520,13 @@ def test_an_event_of_the_largest_length_is_accepted_and_one_character_more_is_no
     """Escapes make six characters of one byte, so a small body reaches the bound of the event before its own."""
     form = as_form(POST_CALL) + b"&note="
     bench.post(form + b"a", content_type=FORM_TYPE)
-    room = MAX_EVENT_CHARS - len(bench.publisher.messages[0].data) + 1
+    room = MAX_EVENT_BYTES - len(bench.publisher.messages[0].data) + 1
     largest = form + b"\x01" * (room // 6) + b"a" * (room % 6)
 
     assert bench.post(largest, content_type=FORM_TYPE).status_code == 202
     answer = bench.post(largest + b"a", content_type=FORM_TYPE)
 
-    assert [len(message.data) for message in bench.publisher.messages[1:]] == [MAX_EVENT_CHARS]
+    assert [len(message.data) for message in bench.publisher.messages[1:]] == [MAX_EVENT_BYTES]
     assert (answer.status_code, error_of(answer)) == (413, "body_too_large")
     assert bench.objects.list_names("") == []
 
