@@ -811,7 +811,7 @@ GRANT SELECT (call_id) ON TABLE stage_runs TO ROLE operator;
 
 -- only: spanner
 -- Whoever reads a call must see that it is a tombstone.
-GRANT SELECT (erased_at) ON TABLE call_records TO ROLE download, analyze, crm_sync;
+GRANT SELECT (erased_at) ON TABLE call_records TO ROLE download, transcribe, analyze, crm_sync;
 
 -- only: spanner
 GRANT INSERT (caller_hash), UPDATE (caller_hash) ON TABLE call_records TO ROLE download;

@@ -8,7 +8,7 @@ SELECT c.details, c.recording, c.audio_s, c.no_audio_reason, c.transcript, c.ana
     ORDER BY s.provider
   ) AS crm
 FROM call_records AS c
-WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
+WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id AND c.erased_at IS NULL
 
 -- name: read_conversation
 SELECT c.details, NULL AS recording, c.audio_s, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,

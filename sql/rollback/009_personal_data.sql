@@ -1,7 +1,7 @@
 -- Drops every tenant's keys: whatever was sealed can never be read again. Before it, copy tenant_keysets or open the
 -- rows with `pipeline keys`; docs/security/personal-data.md.
 -- only: spanner
-REVOKE SELECT (erased_at) ON TABLE call_records FROM ROLE download, analyze, crm_sync;
+REVOKE SELECT (erased_at) ON TABLE call_records FROM ROLE download, transcribe, analyze, crm_sync;
 
 -- only: spanner
 REVOKE INSERT (caller_hash), UPDATE (caller_hash) ON TABLE call_records FROM ROLE download;

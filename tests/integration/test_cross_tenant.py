@@ -101,7 +101,7 @@ def test_no_method_reads_or_changes_anything_of_the_victims(scene: Scene) -> Non
     for name in ATTACKS:
         store, method = name.split(".")
         for _, made, given in ways(STORES[store], method):
-            made._open = scene.database.open
+            bring_to(scene, made)
             bound = getattr(made, method)
             arguments = {key: scene.forged(value, key) for key, value in arguments_of(bound, **given).items()}
             try:
@@ -124,7 +124,7 @@ def test_the_same_methods_do_answer_the_victim(scene: Scene) -> None:
         if method not in {"tell", "recent", "read", "list_letters", "group_letters", "failures", "runs", "story"}:
             continue
         for _, made, given in ways(STORES[store], method):
-            made._open = scene.database.open
+            bring_to(scene, made)
             bound = getattr(made, method)
             arguments = {key: scene.forged(value, key) for key, value in arguments_of(bound, **given).items()}
             if "key" in arguments:
@@ -302,3 +302,10 @@ def test_ids_cannot_be_shifted_from_tenant_to_call() -> None:
     """`ab` + `c` and `a` + `bc` are two requests: the parts are kept apart before they are hashed."""
     assert first_request_id("tenant-ab", "c") != first_request_id("tenant-a", "bc")
     assert first_request_id("tenant-ab", "c") != first_request_id("tenant-", "abc")
+
+
+def bring_to(scene: Scene, store: Any) -> None:
+    """The store on the real database, with the keys that go with it."""
+    store._open = scene.database.open
+    if hasattr(store, "_vault"):
+        store._vault = scene.database.vault
