@@ -2,7 +2,7 @@
 # dead_letter, operator). Nothing of the development requirements goes in.
 FROM python:3.11-slim AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-COPY requirements.txt infra/local/requirements-setup.txt ./
+COPY requirements.txt requirements-setup.txt ./
 RUN python -m venv /opt/venv && \
     /opt/venv/bin/pip install --require-hashes -r requirements-setup.txt && \
     /opt/venv/bin/pip install --require-hashes -r requirements.txt

@@ -57,6 +57,6 @@ clean: ## stop the local stack and remove everything that was made
 	@if [ -x $(BIN)/pipeline ] && [ -f .local/state.json ]; then $(BIN)/pipeline local down; fi
 	rm -rf .venv .local build dist *.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
-$(READY): requirements-dev.txt infra/local/requirements-setup.txt pyproject.toml
+$(READY): requirements-dev.txt requirements-setup.txt pyproject.toml
 	@bash infra/local/setup.sh "$(PYTHON)"
 	@touch $@

@@ -24,7 +24,7 @@ if [ ! -x .venv/bin/pip ]; then
 fi
 
 echo "setup: installing locked packages (about a minute the first time)"
-.venv/bin/pip install --disable-pip-version-check --quiet --require-hashes --requirement infra/local/requirements-setup.txt
+.venv/bin/pip install --disable-pip-version-check --quiet --require-hashes --requirement requirements-setup.txt
 .venv/bin/pip install --disable-pip-version-check --require-hashes --requirement requirements-dev.txt
 
 echo "setup: installing the project itself"
