@@ -17,6 +17,7 @@ FOLDERS = (*PACKAGES, "sql", "docs")
 FILES = {
     "requirements.txt",
     "requirements-dev.txt",
+    "requirements-setup.txt",
     "pyproject.toml",
     "Dockerfile",
     "cloudbuild.yaml",
