@@ -24,6 +24,7 @@ FILES = {
     "Makefile",
     "README.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "LICENSE",
 }
 MADE_HERE = {"build", "dist", "htmlcov", "venv", "env", "__pycache__"}
