@@ -1,9 +1,8 @@
 """The sweeper: finds what does not move by itself and pushes it on.
 
 It sends a stage's own event again, and the claim decides what that does; and it closes dead letters whose work is done,
-which is one conditional commit. So two sweeps at once, or a sweep
-during a redelivery, change nothing but a few extra messages. Work is bounded for each run; what is left over comes next
-time.
+which is one conditional commit. So two sweeps at once, or a sweep during a redelivery, change nothing but a few extra
+messages. Work is bounded for each run; what is left over comes next time.
 """
 
 from __future__ import annotations
