@@ -3,6 +3,9 @@
 # the argument is the Python to use.
 set -euo pipefail
 
+# Progress: standard output belongs to what was asked for, for example `make demo ARGS=--json` on a fresh machine.
+exec 1>&2
+
 python="${1:-python3}"
 
 fail() {
