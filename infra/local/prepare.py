@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import httpx
 
@@ -26,12 +25,10 @@ def prepare(env: Mapping[str, str]) -> Mapping[str, str]:
 
 def _fill(demo: DemoTenant, env: Mapping[str, str]) -> None:
     from handlers import wiring
-    from shared.gateways.local_kek import make_key_file
     from shared.gateways.migrations import migrate
     from shared.settings import load_settings
 
     settings = load_settings()
-    make_key_file(Path(settings.stand_ins.pii_key_file))
     migrate(wiring.spanner_database(settings), emulator=True, report=lambda _line: None)
     wiring.tenant_store(settings).create(
         demo.tenant, new_secrets=demo.secret_values, secrets=wiring.secrets(settings), actor="local stack"

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from infra.local import plan
 from infra.local.chaos.run import ChaosOptions, run_chaos
 
 pytestmark = [pytest.mark.emulators, pytest.mark.usefixtures("_emulator_programs"), pytest.mark.timeout(300)]
@@ -14,7 +17,9 @@ pytestmark = [pytest.mark.emulators, pytest.mark.usefixtures("_emulator_programs
 SEED = 20261123
 
 
-def test_twenty_calls_survive_twelve_seconds_of_chaos() -> None:
+def test_twenty_calls_survive_twelve_seconds_of_chaos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a fresh clone: no other stack has left a key behind."""
+    monkeypatch.setattr(plan, "LOCAL_KEY_FILE", tmp_path / "pii-key.json")
     said: list[str] = []
 
     result = run_chaos(ChaosOptions(calls=20, seed=SEED, duration_s=12.0), said.append)
