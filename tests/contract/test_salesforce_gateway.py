@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -491,7 +492,7 @@ class TestPrepare:
 
 
 MISSING = {"Task": ["Ext_Call_Id__c", "Ext_Intent__c"], "Lead": ["Ext_Lead_Summary__c", "Ext_Last_Call_At__c"]}
-ADMIN = {"customize_application": True, "manage_permissions": True}
+ADMIN: dict[str, Any] = {"customize_application": True, "manage_permissions": True}
 
 
 class TestMaking:
