@@ -27,6 +27,8 @@ class Step:
     detail: str
     lines: tuple[str, ...] = ()
     fix: str = ""
+    phase: Literal["check", "change"] = "check"
+    """Nothing is written before all checks are over."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,15 @@ _WEBHOOKS_PAGE = "CallRail → the company → Settings → Integrations → Web
 
 def failed(name: str, error: PipelineError) -> Step:
     """A step that an error ended, in the error's own words."""
-    return Step(name, "failed", f"{error.code}: {error.detail}", fix=error.fix)
+    return Step(name, "failed", f"{error.code}: {error.detail}", fix=_ADVICE.get(error.code, error.fix))
+
+
+_ADVICE = {
+    "callrail_key_refused": "make a key in CallRail (your name → API Keys) as an administrator of the company; give that",
+    "hubspot_401": "make a service key in HubSpot (Settings → Integrations → Service Keys) and give that",
+    "hubspot_403": "grant the token crm.objects.contacts.read and .write, crm.schemas.contacts.read and .write",
+}
+"""While a customer comes in, a credential is typed anew rather than stored anew."""
 
 
 # --- the tenant ---------------------------------------------------------------------------------------
@@ -110,9 +118,15 @@ def judge_integration(company_id: str, integration: WebhooksIntegration | None, 
     if not integration.signing_key or not key:
         return Step("callrail", "skipped", f"CallRail did not show the signing key of company {company_id}")
     if same(key, integration.signing_key):
-        return Step("callrail", "ok", f"company {company_id} signs with the key given")
+        return Step("callrail", "ok", f"company {company_id} signs with the key that we hold")
     fix = f"copy the key from {_WEBHOOKS_PAGE}; companies with different keys must be tenants of their own"
-    return Step("callrail", "failed", f"company {company_id} signs with another key than the one given", fix=fix)
+    return Step("callrail", "failed", f"company {company_id} signs with another key than the one that we hold", fix=fix)
+
+
+def no_key_yet(company_id: str) -> Step:
+    """The key was to be taken from CallRail's API, but a company has none before its Webhooks page was used."""
+    fix = f"open {_WEBHOOKS_PAGE} once and save an address there, or give the signing key yourself"
+    return Step("callrail", "failed", f"CallRail has no signing key for company {company_id} yet", fix=fix)
 
 
 def clicks_of(

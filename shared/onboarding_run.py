@@ -7,7 +7,7 @@ Each step looks before it makes, so a second run makes nothing twice, and a run 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from schemas.calls import Provider
@@ -24,6 +24,7 @@ from shared.onboarding_checks import (
     failed,
     judge_integration,
     look_at_company,
+    no_key_yet,
     secret_names,
     with_token,
 )
@@ -64,29 +65,45 @@ class Onboarding:
         self._to_write: list[str] = []
         self._integrations: dict[str, WebhooksIntegration | None] = {}
 
-    def run(self, *, dry_run: bool, wait_s: float) -> Report:
-        """Check; then, unless something failed or it is a dry run, write. Never raises for what a vendor says."""
-        checks = (self._settle_tenant, self._check_callrail, self._check_secrets, self._inspect_crms)
-        changes = (self._write_secrets, self._create_tenant, self._prepare_crms, lambda: self._try_webhook(wait_s))
-        is_sound = self._carry_out(checks, stops=False)
-        if is_sound and not dry_run:
-            is_sound = self._carry_out(changes, stops=True)
-            self._record()
-        elif not is_sound:
-            self._report(Step("stopped", "skipped", "nothing was written", fix="mend what failed and run it again"))
-        clicks = tuple(clicks_of(self._tenant, self._parts.doorbell, self._integrations)) if is_sound else ()
-        return Report(self._tenant.tenant_id, dry_run, tuple(self._steps), clicks)
+    def dry_run(self) -> Report:
+        """Check everything and say what would be made. Never raises for what a vendor says."""
+        if self._check(self._report):
+            self._report(Step("stopped", "skipped", "a dry run: nothing was written"))
+        return Report(self._tenant.tenant_id, True, tuple(self._steps), ())
 
-    def _carry_out(self, parts: Iterable[Callable[[], Iterable[Step]]], *, stops: bool) -> bool:
-        """False once a step failed. Checks go on, so that a person hears of all mistakes at once; changes stop."""
+    def run(self, *, wait_s: float, confirm: Callable[[], bool]) -> Report:
+        """Check; then, unless something failed or nobody confirms, write. Never raises for what a vendor says."""
+        if not self._check(lambda step: self._report(_without_particulars(step))):
+            return Report(self._tenant.tenant_id, False, tuple(self._steps), ())
+        if not confirm():
+            self._report(Step("stopped", "failed", "not confirmed: nothing was written"))
+            return Report(self._tenant.tenant_id, False, tuple(self._steps), ())
+        is_sound = self._change(wait_s)
+        self._record()
+        clicks = tuple(clicks_of(self._tenant, self._parts.doorbell, self._integrations)) if is_sound else ()
+        return Report(self._tenant.tenant_id, False, tuple(self._steps), clicks)
+
+    def _check(self, report: Callable[[Step], None]) -> bool:
+        """False when a step failed. The others go on, so that a person hears of all mistakes at once."""
         is_sound = True
-        for part in parts:
+        for part in (self._settle_tenant, self._check_callrail, self._check_secrets, self._inspect_crms):
             for step in part():
-                self._report(step)
+                report(step)
                 is_sound = is_sound and step.state != "failed"
-            if not is_sound and (stops or part == self._settle_tenant):
-                return False
+            if not is_sound and part == self._settle_tenant:
+                break
+        if not is_sound:
+            report(Step("stopped", "skipped", "nothing was written", fix="mend what failed and run it again"))
         return is_sound
+
+    def _change(self, wait_s: float) -> bool:
+        """False when a step failed: what follows would build on it."""
+        for part in (self._write_secrets, self._create_tenant, self._prepare_crms, lambda: self._try_webhook(wait_s)):
+            for step in part():
+                self._report(replace(step, phase="change"))
+                if step.state == "failed":
+                    return False
+        return True
 
     def _report(self, step: Step) -> None:
         self._steps.append(step)
@@ -145,15 +162,16 @@ class Onboarding:
         except PipelineError as error:
             return [found, failed("callrail", error)]
         self._integrations[company_id] = integration
-        if self._application.takes_key_from_callrail:
-            self._take_key(integration)
+        if self._application.takes_key_from_callrail and not self._take_key(integration):
+            return [found, no_key_yet(company_id)]
         return [found, judge_integration(company_id, integration, self._signing_key())]
 
-    def _take_key(self, integration: WebhooksIntegration | None) -> None:
-        """The first company's key; the others are compared with it."""
-        name = self._tenant.config.webhook_secret_names[0]
-        if integration and integration.signing_key:
-            self._given.setdefault(name, integration.signing_key)
+    def _take_key(self, integration: WebhooksIntegration | None) -> bool:
+        """The first company's key becomes the tenant's, the others are compared with it. False when there is none."""
+        if integration is None or not integration.signing_key:
+            return False
+        self._given.setdefault(self._tenant.config.webhook_secret_names[0], integration.signing_key)
+        return True
 
     def _signing_key(self) -> str:
         """The newest key; empty when it is not there yet, which the check of the secrets reports."""
@@ -164,6 +182,8 @@ class Onboarding:
 
     def _check_secrets(self) -> Iterable[Step]:
         config = self._tenant.config
+        if self._application.takes_key_from_callrail and config.webhook_secret_names[0] not in self._given:
+            return [Step("secrets", "skipped", "the signing key was to come from CallRail, which did not give it")]
         try:
             found = compare_secrets(secret_names(config), self._given, self._parts.secrets)
         except PipelineError as error:
@@ -267,6 +287,13 @@ class Onboarding:
 
     def _companies(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self._tenant.config.callrail_company_ids))
+
+
+def _without_particulars(step: Step) -> Step:
+    """Before a change, what will be made is said in one line: the change itself reports every piece."""
+    if step.state != "would create":
+        return step
+    return replace(step, state="ok", detail=f"{step.detail}: to be made", lines=())
 
 
 def _refused(rung: Rung) -> Step:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,9 @@ from handlers.cli.onboarding_questions import ask
 from shared.errors import ConfigurationError
 from shared.onboarding import Application, Click, Report, Step
 from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from shared.onboarding_run import Onboarding
 
 
 def onboard(
@@ -51,7 +55,11 @@ def onboard(
     with connected(state_dir) as settings:
         receiver_url = _receiver_url(webhook_url, settings, state_dir)
         application = _application(settings, tenant_id, file)
-        report = _run(settings, application, receiver_url, dry_run=dry_run, wait_s=wait_s, as_json=as_json)
+        onboarding = _onboarding(settings, application, receiver_url, err=as_json)
+        if dry_run:
+            report = onboarding.dry_run()
+        else:
+            report = onboarding.run(wait_s=wait_s, confirm=_confirmation(file))
     if as_json:
         document = {**asdict(report), "is_fine": report.is_fine}
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
@@ -61,17 +69,17 @@ def onboard(
         raise typer.Exit(1)
 
 
-def _run(
-    settings: Settings, application: Application, receiver_url: str, *, dry_run: bool, wait_s: float, as_json: bool
-) -> Report:
+def _onboarding(settings: Settings, application: Application, receiver_url: str, *, err: bool) -> Onboarding:
     from handlers.onboarding_wiring import onboarding_parts
     from shared.onboarding_run import Onboarding
 
-    def tell(step: Step) -> None:
-        _print_step(step, err=as_json)
-
     parts = onboarding_parts(settings, receiver_url=receiver_url)
-    return Onboarding(application, parts, actor=actor(), tell=tell).run(dry_run=dry_run, wait_s=wait_s)
+    return Onboarding(application, parts, actor=actor(), tell=lambda step: _print_step(step, err=err))
+
+
+def _confirmation(file: Path | None) -> Callable[[], bool]:
+    """A file was thought over; a person at the keyboard sees the checks first."""
+    return lambda: file is not None or typer.confirm("Create it now?", default=True, err=True)
 
 
 def _application(settings: Settings, tenant_id: str | None, file: Path | None) -> Application:
@@ -124,7 +132,7 @@ def _print_step(step: Step, *, err: bool) -> None:
 
 
 def _print_clicks(report: Report) -> None:
-    if report.is_dry_run or not report.clicks:
+    if not report.clicks:
         return
     open_clicks = [click for click in report.clicks if not click.is_done]
     if not open_clicks:
