@@ -1,4 +1,4 @@
-"""The part of `handlers/wiring.py` that puts onboarding together, for the command line."""
+"""The part of `handlers/wiring.py` for customers who come and leave, used by the command line only."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shared.gateways.callrail_account import CallRailAccount
     from shared.gateways.crm_registry import CrmRegistry
     from shared.onboarding_run import Parts
+    from shared.tenant_export import TenantExport
 
 _RECEIVER_TIMEOUT_S = 30.0
 
@@ -59,3 +60,12 @@ def _crms(settings: Settings, secrets: Secrets) -> CrmRegistry:
         local_hubspot_url=settings.stand_ins.hubspot_url,
         local_salesforce_url=settings.stand_ins.salesforce_url,
     )
+
+
+def tenant_export(settings: Settings) -> TenantExport:
+    """Reads everything about a tenant, opened."""
+    from shared.gateways.export_store import SpannerExport
+    from shared.tenant_export import TenantExport
+
+    store = SpannerExport(wiring.database(settings), wiring.vault(settings))
+    return TenantExport(store, wiring.objects(settings), wiring.tenant_store(settings), wiring.now)

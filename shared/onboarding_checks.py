@@ -29,7 +29,7 @@ def failed(name: str, error: PipelineError) -> Step:
 
 
 _ADVICE = {
-    "callrail_key_refused": "make a key in CallRail (your name → API Keys) as an administrator of the company; give that",
+    "callrail_key_refused": "make a key in CallRail (your name → API Keys), as the company's administrator; give that",
     "hubspot_401": "make a service key in HubSpot (Settings → Integrations → Service Keys) and give that",
     "hubspot_403": "grant the token crm.objects.contacts.read and .write, crm.schemas.contacts.read and .write",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,25 @@ from typing import Any
 import typer
 
 from handlers.cli.onboarding_file import SIGNING_KEY, Source, assemble
+from schemas.tenant import check_tenant_id
 from shared.errors import ConfigurationError
 from shared.onboarding import Application
 
 _SOURCE = "your answers"
+_COMPANIES = re.compile(r"(COM[0-9A-Za-z]{1,61}|[0-9]{1,20})(,(COM[0-9A-Za-z]{1,61}|[0-9]{1,20}))*")
+_ACCOUNT = re.compile(r"(ACC[0-9A-Za-z]{1,61}|[0-9]{1,20})?")
+
+
+def ask_id() -> str:
+    """The new tenant's id."""
+
+    def check(answer: str) -> str:
+        try:
+            return check_tenant_id(answer.strip())
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+
+    return str(typer.prompt("Tenant's id (letters a-z, digits, dashes)", value_proc=check, err=True))
 
 
 def ask(tenant_id: str) -> Application:
@@ -22,9 +38,8 @@ def ask(tenant_id: str) -> Application:
     config: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     document["config"] = config
-    companies = _text("CallRail company ids, separated by commas (COM…)")
-    config["callrail_company_ids"] = [part.strip() for part in companies.split(",") if part.strip()]
-    account = _text("CallRail account id (ACC…; empty: none)", optional=True)
+    config["callrail_company_ids"] = _formed("CallRail company ids, separated by commas (COM…)", _COMPANIES).split(",")
+    account = _formed("CallRail account id (ACC…; empty: none)", _ACCOUNT, default="")
     if account:
         config["callrail_account_id"] = account
     _take(sources, "callrail_api_key", "CallRail API key (empty: none)")
@@ -81,6 +96,18 @@ def _take(sources: dict[str, Source], role: str, question: str, *, optional: boo
 def _text(question: str, *, optional: bool = False, default: str | None = None) -> str:
     given = "" if optional else default
     return str(typer.prompt(question, default=given, show_default=bool(given), err=True)).strip()
+
+
+def _formed(question: str, form: re.Pattern[str], *, default: str | None = None) -> str:
+    """Asked again until the answer has its form: a slip here would cost all the other answers."""
+
+    def check(answer: str) -> str:
+        text = "".join(answer.split())
+        if not form.fullmatch(text):
+            raise typer.BadParameter("that has another form; copy it from CallRail")
+        return text
+
+    return str(typer.prompt(question, default=default, show_default=False, value_proc=check, err=True))
 
 
 def _hidden(question: str, *, optional: bool = False) -> str:

@@ -14,7 +14,7 @@ import typer
 from handlers.cli.connection import StateDirOption, connected
 from handlers.cli.dead_letter_options import actor
 from handlers.cli.onboarding_file import Places, read_application
-from handlers.cli.onboarding_questions import ask
+from handlers.cli.onboarding_questions import ask, ask_id
 from shared.errors import ConfigurationError
 from shared.onboarding import Application, Click, Report, Step
 from shared.settings import Settings
@@ -56,10 +56,7 @@ def onboard(
         receiver_url = _receiver_url(webhook_url, settings, state_dir)
         application = _application(settings, tenant_id, file)
         onboarding = _onboarding(settings, application, receiver_url, err=as_json)
-        if dry_run:
-            report = onboarding.dry_run()
-        else:
-            report = onboarding.run(wait_s=wait_s, confirm=_confirmation(file))
+        report = onboarding.dry_run() if dry_run else onboarding.run(wait_s=wait_s, confirm=_confirmation(file))
     if as_json:
         document = {**asdict(report), "is_fine": report.is_fine}
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
@@ -79,7 +76,7 @@ def _onboarding(settings: Settings, application: Application, receiver_url: str,
 
 def _confirmation(file: Path | None) -> Callable[[], bool]:
     """A file was thought over; a person at the keyboard sees the checks first."""
-    return lambda: file is not None or typer.confirm("Create it now?", default=True, err=True)
+    return lambda: file is not None or typer.confirm("Go on and write?", default=True, err=True)
 
 
 def _application(settings: Settings, tenant_id: str | None, file: Path | None) -> Application:
@@ -89,7 +86,7 @@ def _application(settings: Settings, tenant_id: str | None, file: Path | None) -
     if file is not None:
         places = Places(file.parent, os.environ, wiring.secrets(settings).read_version)
         return read_application(_text_of(file), source=file.name, places=places, tenant_id=tenant_id)
-    chosen = tenant_id or str(typer.prompt("Tenant's id (letters a-z, digits, dashes)", err=True)).strip()
+    chosen = tenant_id or ask_id()
     stored = wiring.tenant_store(settings).find(chosen)
     if stored is not None:
         typer.echo(f"tenant {chosen} is there: going on with what is stored of it", err=True)
