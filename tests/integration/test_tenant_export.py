@@ -85,14 +85,14 @@ def test_everything_of_one_tenant_and_nothing_of_another(
     store: SpannerRunStore,
     objects: GcsObjectStore,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(export_store, "PAGE_SIZE", 2)
     hold(store, objects, received(1), received(2), received(3), received(9, THEIRS))
     letter = received(5).model_copy(update={"request_id": "r-00000000000005"})
     DeskBench(pipeline_database).fail("download", PermanentFailure("no_such_thing", "a final no"), letter)
 
-    ran = export("--with-audio")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_store, "PAGE_SIZE", 2)
+        ran = export("--with-audio")
 
     assert ran.status == 0, ran.err
     calls = {line["call_id"]: line for line in lines(tmp_path, "calls.jsonl")}
