@@ -49,7 +49,8 @@ def document_of(ran: Ran) -> dict[str, Any]:
 
 def outcome(ran: Ran, step: str) -> str:
     """The step's last state."""
-    return [item["state"] for item in document_of(ran)["steps"] if item["name"] == step][-1]
+    states: list[str] = [item["state"] for item in document_of(ran)["steps"] if item["name"] == step]
+    return states[-1]
 
 
 def problems(ran: Ran) -> list[str]:
@@ -261,7 +262,7 @@ def test_a_key_that_callrail_does_not_sign_with_is_found_before_the_first_call_i
     ],
     ids=["no such company", "company off", "webhooks off"],
 )
-def test_a_company_that_cannot_send_calls_is_named(newcomer: Newcomer, company: dict[str, str], said: str) -> None:
+def test_a_company_that_cannot_send_calls_is_named(newcomer: Newcomer, company: dict[str, Any], said: str) -> None:
     newcomer.arrange(**company)
 
     assert said in problems(onboard(newcomer.file(), "--dry-run"))[0]
