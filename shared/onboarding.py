@@ -18,6 +18,15 @@ StepState = Literal["ok", "created", "would create", "to do", "skipped", "failed
 """`to do` is a person's to click; `failed` stops the onboarding. Both make the command end with status 1."""
 
 
+SECRET_SUFFIXES = {
+    "webhook_signing_key": "webhook-secret",
+    "callrail_api_key": "callrail-api-key",
+    "hubspot_token": "hubspot-token",
+    "salesforce_credentials": "salesforce-credentials",
+}
+"""What a secret is for, and how the tenant's own is called: `<tenant>-<suffix>`. A secret of another name may be shared."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One step as it is reported the moment it is over. `lines` are its particulars, `fix` what a person does next."""

@@ -14,7 +14,17 @@ from schemas.calls import Provider
 from shared.backfill import ApiAccess
 from shared.errors import PipelineError, TenantBlocked
 from shared.given_secrets import GivenSecrets
-from shared.onboarding import Application, CallRailAccounts, Doorbell, Report, Rung, Step, Tenants, WebhooksIntegration
+from shared.onboarding import (
+    SECRET_SUFFIXES,
+    Application,
+    CallRailAccounts,
+    Doorbell,
+    Report,
+    Rung,
+    Step,
+    Tenants,
+    WebhooksIntegration,
+)
 from shared.onboarding_checks import (
     access_of,
     clicks_of,
@@ -201,7 +211,7 @@ class Onboarding:
 
     def _is_ours(self, name: str) -> bool:
         """Whether the secret is named after this tenant alone: another one may be somebody else's."""
-        return name.startswith(f"{self._tenant.tenant_id}-")
+        return name in {f"{self._tenant.tenant_id}-{suffix}" for suffix in SECRET_SUFFIXES.values()}
 
     def _inspect_crms(self) -> Iterable[Step]:
         crms = self._parts.crms(self._view())

@@ -37,14 +37,16 @@ class ReceiverDoorbell:
     new_id: Callable[[], str]
 
     def address(self, tenant: Tenant, event: str) -> str:
-        return f"{self.base_url.rstrip('/')}{PATH}/{tenant.config.webhook_token}/{event}"
+        """A tenant without a token has the shared address only, which tells the event from the body."""
+        shared = f"{self.base_url.rstrip('/')}{PATH}"
+        return f"{shared}/{tenant.config.webhook_token}/{event}" if tenant.config.webhook_token else shared
 
     def ring(self, tenant: Tenant, key: str) -> Rung:
         subject = f"TEST{self.new_id()}"
         company = tenant.config.callrail_company_ids[0]
         body = json.dumps({"id": subject, "company_resource_id": company, "onboarding_test": True}).encode()
         headers = {"Content-Type": "application/json", **self._signature(tenant, key, body)}
-        url = self.address(tenant, EVENT) if tenant.config.webhook_token else f"{self.base_url.rstrip('/')}{PATH}"
+        url = self.address(tenant, EVENT)
         answer = send(self.client, "POST", url, vendor="webhook", content=body, headers=headers)
         document = json_body(answer)
         said = document if isinstance(document, dict) else {}

@@ -11,16 +11,10 @@ from typing import Any
 
 from handlers.cli.tenant_document import MIN_SECRET_LENGTH, PUBLISHED_SECRETS, load_json_object, read_document
 from shared.errors import ConfigurationError, PipelineError
-from shared.onboarding import Application
+from shared.onboarding import SECRET_SUFFIXES, Application
 
 SIGNING_KEY = "webhook_signing_key"
-SECRET_ROLES = (SIGNING_KEY, "callrail_api_key", "hubspot_token", "salesforce_credentials")
-_SUFFIX = {
-    SIGNING_KEY: "webhook-secret",
-    "callrail_api_key": "callrail-api-key",
-    "hubspot_token": "hubspot-token",
-    "salesforce_credentials": "salesforce-credentials",
-}
+SECRET_ROLES = tuple(SECRET_SUFFIXES)
 _VERSION = re.compile(
     r"^(?:projects/[^/]+/secrets/)?(?P<name>[A-Za-z0-9_-]{1,200})/versions/(?P<version>latest|[0-9]+)$"
 )
@@ -86,7 +80,7 @@ def assemble(
     owner = str(tenant_id or document.get("tenant_id") or "tenant")
     values: dict[str, str] = {}
     for role, place in sources.items():
-        name = _put_name(config, role, place.secret_name or f"{owner}-{_SUFFIX[role]}")
+        name = _put_name(config, role, place.secret_name or f"{owner}-{SECRET_SUFFIXES[role]}")
         if place.value:
             _check_length(role, place.value, source)
             values[name] = place.value

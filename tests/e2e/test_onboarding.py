@@ -368,6 +368,34 @@ def test_an_existing_tenant_is_never_changed_by_a_file_that_differs(newcomer: Ne
     assert shown["config"]["ai_config"]["lead_scoring_threshold"] == 70
 
 
+def test_a_secret_that_may_be_somebody_elses_is_not_overwritten(newcomer: Newcomer) -> None:
+    newcomer.arrange()
+    shared_name = f"agency-token-{newcomer.number}"
+    wired_secrets(load_settings()).write(shared_name, "pat-na1-of-the-whole-agency")
+    crm = {"hubspot": {"token_secret": shared_name}}
+
+    (problem,) = problems(onboard(newcomer.file(crm_config=crm)))
+
+    assert f"{shared_name}: there already, with another value" in problem
+    assert wired_secrets(load_settings()).reread(shared_name) == "pat-na1-of-the-whole-agency"
+
+
+def test_a_tenant_of_before_without_an_address_of_its_own_goes_on_at_the_shared_one(newcomer: Newcomer) -> None:
+    newcomer.arrange_company()
+    config = {"callrail_company_id": newcomer.company_id, "webhook_secret": newcomer.signing_key}
+    (newcomer.folder / "tenant.json").write_text(json.dumps(config))
+    create = ("tenant", "create", "--tenant-id", newcomer.tenant_id, "--config", str(newcomer.folder / "tenant.json"))
+    assert pipeline(*create).status == 0
+
+    ran = pipeline("tenant", "onboard", newcomer.tenant_id, "--json", "--wait-s", "30")
+
+    assert ran.status == 1  # nobody at the keyboard confirms
+    confirmed = CliRunner().invoke(app, ["tenant", "onboard", newcomer.tenant_id], input="y\n")
+    assert confirmed.exit_code == 0, confirmed.output
+    assert "signed test webhook accepted, finished by the first worker" in confirmed.output
+    assert "/v1/callrail/webhook\n" in confirmed.output.replace("  (whether", "\n(whether")
+
+
 def test_a_suspended_tenant_is_told_to_resume(newcomer: Newcomer) -> None:
     newcomer.arrange()
     onboard(newcomer.file())
