@@ -24,7 +24,7 @@ SECRET_SUFFIXES = {
     "hubspot_token": "hubspot-token",
     "salesforce_credentials": "salesforce-credentials",
 }
-"""What a secret is for, and how the tenant's own is called: `<tenant>-<suffix>`. A secret of another name may be shared."""
+"""What a secret is for, and how the tenant's own is called: `<tenant>-<suffix>`. Others may be shared."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ def onboard(
     wait_s: Annotated[
         float, typer.Option(min=0, max=600, help="How long to wait for the test webhook's end; 0: not at all.")
     ] = 30.0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before writing (a file is never asked about).")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document at the end; steps on standard error.")
     ] = False,
@@ -56,7 +59,11 @@ def onboard(
         receiver_url = _receiver_url(webhook_url, settings, state_dir)
         application = _application(settings, tenant_id, file)
         onboarding = _onboarding(settings, application, receiver_url, err=as_json)
-        report = onboarding.dry_run() if dry_run else onboarding.run(wait_s=wait_s, confirm=_confirmation(file))
+        report = (
+            onboarding.dry_run()
+            if dry_run
+            else onboarding.run(wait_s=wait_s, confirm=_confirmation(is_sure=yes or file is not None))
+        )
     if as_json:
         document = {**asdict(report), "is_fine": report.is_fine}
         typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
@@ -74,9 +81,9 @@ def _onboarding(settings: Settings, application: Application, receiver_url: str,
     return Onboarding(application, parts, actor=actor(), tell=lambda step: _print_step(step, err=err))
 
 
-def _confirmation(file: Path | None) -> Callable[[], bool]:
+def _confirmation(*, is_sure: bool) -> Callable[[], bool]:
     """A file was thought over; a person at the keyboard sees the checks first."""
-    return lambda: file is not None or typer.confirm("Go on and write?", default=True, err=True)
+    return lambda: is_sure or typer.confirm("Go on and write?", default=True, err=True)
 
 
 def _application(settings: Settings, tenant_id: str | None, file: Path | None) -> Application:
