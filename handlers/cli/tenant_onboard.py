@@ -42,9 +42,7 @@ def onboard(
     wait_s: Annotated[
         float, typer.Option(min=0, max=600, help="How long to wait for the test webhook's end; 0: not at all.")
     ] = 30.0,
-    yes: Annotated[
-        bool, typer.Option("--yes", help="Do not ask before writing (a file is never asked about).")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before writing; --from never asks.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON document at the end; steps on standard error.")
     ] = False,
