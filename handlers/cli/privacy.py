@@ -61,6 +61,32 @@ def export(
     typer.echo(f"{len(found)} calls written to {out}")
 
 
+@app.command()
+def retention(
+    tenant: TenantOption,
+    sweep: Annotated[bool, typer.Option("--sweep", help="also remove what is past its time, now")] = False,
+) -> None:
+    """Bring what is stored to the tenant's present retention (after a change of its settings).
+
+    New calls follow the setting by themselves. Harmless to repeat or to stop: the next run takes what is left. On
+    Google, Spanner and Cloud Storage remove what is past its time; `--sweep` does it where they do not (locally).
+    """
+    from handlers import wiring
+
+    settings = load_settings()
+    owner = wiring.tenant_store(settings).show(tenant).tenant
+    desk = wiring.retention_desk(settings)
+    privacy = owner.config.privacy
+    typer.echo(f"calls are kept {privacy.retention_days} days, recordings {privacy.audio_days} days")
+    typer.echo(f"changed: {_counts(desk.restamp(owner, actor=actor()))}")
+    if sweep:
+        typer.echo(f"removed: {_counts(desk.sweep(owner, actor=actor()))}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+
+
 def shred(settings: Settings, tenant_id: str, *, actor: str) -> str:
     """Destroy the keyset, delete the objects; the certificate."""
     from handlers import wiring
