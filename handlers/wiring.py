@@ -226,7 +226,8 @@ def privacy_desk(settings: Settings) -> PrivacyDesk:
     from shared.gateways.privacy_store import SpannerPrivacy
     from shared.privacy import PrivacyDesk
 
-    return PrivacyDesk(SpannerPrivacy(database(settings), vault(settings)), objects(settings), now)
+    store = SpannerPrivacy(database(settings), vault(settings))
+    return PrivacyDesk(store, objects(settings), crm_registry(settings), now)
 
 
 def retention_desk(settings: Settings) -> RetentionDesk:

@@ -24,16 +24,31 @@ PhoneOption = Annotated[str | None, typer.Option("--phone", help="a caller's num
 
 
 @app.command()
-def erase(tenant: TenantOption, call: CallOption = None, phone: PhoneOption = None) -> None:
+def erase(
+    tenant: TenantOption,
+    call: CallOption = None,
+    phone: PhoneOption = None,
+    crm: Annotated[bool, typer.Option("--crm", help="also in the tenant's CRMs: calls, and people we made")] = False,
+    crm_found_people: Annotated[
+        bool, typer.Option("--crm-found-people", help="with --crm: also people whom somebody else had entered")
+    ] = False,
+) -> None:
     """Remove everything about a call, or about all calls of a number. Prints a certificate (JSON).
 
-    Harmless to repeat. Records in the CRMs are named in the certificate, and stay.
+    Harmless to repeat. Without --crm, records in the CRMs are named in the certificate, and stay. With it they go
+    first: when a CRM refuses, nothing else is removed yet. People go only when --phone is given.
     """
     from handlers import wiring
 
     settings = load_settings()
     subject, calls = _subject(settings, tenant, call, phone)
-    certificate = wiring.privacy_desk(settings).erase(tenant, calls, subject=subject, actor=actor())
+    desk, options = wiring.privacy_desk(settings), {"with_found_people": crm_found_people}
+    in_crms = None
+    if crm:
+        owner = wiring.tenant_store(settings).show(tenant).tenant
+        number = to_e164(phone or "")
+        in_crms = desk.erase_in_crms(owner, calls, e164=number, actor=actor(), **options)
+    certificate = desk.erase(tenant, calls, subject=subject, actor=actor(), in_crms=in_crms, **options)
     typer.echo(_document(certificate))
 
 
