@@ -73,7 +73,7 @@ class StageSpec:
     max_attempts: int
     resume: Callable[[StageContext], Completed] | None = None
     admit: Callable[[Event], Admission | None] | None = None
-    absorb: Callable[[Event], Event | None] | None = None
+    absorb: Callable[[Event, Owner], Event | None] | None = None
     after_failure: Callable[[StageRun], Event | None] | None = None
     clean_up: Callable[[StageRun, Tenant], None] | None = None
 
@@ -184,7 +184,7 @@ class Runner:
     ) -> Answer:
         if self.stage.absorb and isinstance(event, Event):
             # Before the row is judged: what this event brings may be what the row waits for.
-            self._publish_also(self.stage.absorb(event), delivery)
+            self._publish_also(self.stage.absorb(event, owner), delivery)
         run = self.store.read(key)
         is_continuation = isinstance(event, TranscriptionOutput) or is_swept(delivery)
         if run is None:
@@ -195,6 +195,7 @@ class Runner:
             case Verdict.OURS:
                 return self._attempt(run, delivery, event, owner)
             case Verdict.REPEAT_NEXT_EVENT:
+                self._clean_up(run, owner)  # a crash after the record has left it undone
                 return self._publish_next(run.next_event, delivery)
             case Verdict.REPEAT_DEAD_LETTER:
                 return self._give_up_again(run, delivery)
