@@ -109,8 +109,12 @@ class ObjectStore(Protocol):
 
     bucket: str
 
-    def create(self, name: str, chunks: Iterator[bytes], *, content_type: str) -> StoredObject | None:
+    def create(
+        self, name: str, chunks: Iterator[bytes], *, content_type: str, custom_time: datetime | None = None
+    ) -> StoredObject | None:
         """Stream `chunks` into a new object (`if_generation_match=0`); None when it already exists.
+
+        The bucket's life cycle deletes it a day after `custom_time` (infra/retention.json).
 
         Memory stays constant. An error raised by `chunks` aborts the upload: no object appears.
         """

@@ -14,8 +14,10 @@ import httpx
 
 from schemas.calls import CrmRecord, Provider
 from schemas.crm import CrmCall
+from shared.crm_erasure import CrmErased, CrmErasure
 from shared.errors import TenantBlocked, TransientFailure
 from shared.gateways.hubspot_api import Budget, HubSpotApi, Record
+from shared.gateways.hubspot_erase import erase
 from shared.gateways.hubspot_errors import RecordConflict, RecordMissing
 from shared.gateways.hubspot_mapping import (
     call_properties,
@@ -95,7 +97,7 @@ class HubSpotGateway:
             provider="hubspot",
             person_id=person.contact_id,
             person_type="contact" if person.contact_id else "",
-            person_created=person.created,
+            person_created=person.created or _was_created(call, person.contact_id),
             activity_id=activity_id,
             activity_type="call",
             synced_at=self._clock(),
@@ -167,6 +169,12 @@ class HubSpotGateway:
         except RecordConflict:
             # Lost a race for the same call id: the record exists now, so once more is an update.
             return self._api.upsert("calls", CALL_KEY, call.call_id, values, budget=budget).record_id
+
+    # --- erasure ----------------------------------------------------------------------------------
+
+    def erase(self, wanted: CrmErasure) -> CrmErased:
+        """See `CrmEraser.erase`."""
+        return erase(self._api, wanted, budget_s=self._budget_s)
 
     # --- onboarding -------------------------------------------------------------------------------
 
@@ -255,6 +263,12 @@ def _phone_groups(e164: str) -> list[dict[str, Any]]:
         {"filters": [{"propertyName": name, "operator": operator, "value": value}]}
         for name, operator, value in alternatives
     ]
+
+
+def _was_created(call: CrmCall, contact_id: str) -> bool:
+    """An earlier sync of this call made the contact: what an erasure may remove."""
+    previous = call.previous
+    return previous is not None and previous.person_created and previous.person_id == contact_id != ""
 
 
 def _was_associated(call: CrmCall, contact_id: str, activity_id: str) -> bool:

@@ -141,6 +141,15 @@ class HubSpotApi:
         path = f"{_OBJECTS}/calls/{call_id}/associations/default/contacts/{contact_id}"
         self._call("PUT", path, "associate call and contact", _results, budget=budget)
 
+    def archive(self, kind: ObjectType, record_id: str, *, budget: Budget) -> None:
+        """Take the record out of sight; HubSpot can restore it for 90 days. Once more is a no-op."""
+        self._call("DELETE", f"{_OBJECTS}/{kind}/{record_id}", f"archive {kind}", dict, budget=budget)
+
+    def delete_for_good(self, kind: ObjectType, record_id: str, *, budget: Budget) -> None:
+        """HubSpot's privacy deletion: final, with what hangs on the record. Answers 204."""
+        path, body = f"{_OBJECTS}/{kind}/gdpr-delete", {"objectId": record_id}
+        self._call("POST", path, f"delete {kind} for good", dict, budget=budget, json=body)
+
     # --- schema -----------------------------------------------------------------------------------
 
     def properties(self, kind: ObjectType, *, budget: Budget) -> dict[str, Document]:
@@ -218,6 +227,8 @@ class HubSpotApi:
         if not response.is_success:
             hint = retry_after_s(response, now=now)
             raise failure(response.status_code, document, action=action, now=now, retry_after_s=hint, unique=unique)
+        if response.status_code == 204:
+            return {}
         if not isinstance(document, dict):
             raise unreadable(action)
         errors = document.get("errors")

@@ -10,10 +10,13 @@ from datetime import UTC, datetime
 from schemas.calls import CrmRecord, Provider
 from schemas.crm import CrmCall
 from schemas.tenant import SalesforceConfig
+from shared.crm_erasure import CrmErased, CrmErasure
 from shared.gateways.retry import with_short_retries
+from shared.gateways.salesforce_erase import erase
 from shared.gateways.salesforce_errors import Refusal
 from shared.gateways.salesforce_fields import PERSON_FIELDS, TASK_FIELDS, PersonObject
 from shared.gateways.salesforce_maker import FieldMaker, Wanted
+from shared.gateways.salesforce_people import PERSON_OBJECTS
 from shared.gateways.salesforce_rest import API_VERSION, ObjectFacts, SalesforceRest
 from shared.gateways.salesforce_session import Deadline, SalesforceSession
 from shared.gateways.salesforce_setup import OUR_FIELDS, lacking, person_report, task_report
@@ -25,6 +28,8 @@ SYNC_BUDGET_S = 25.0
 
 PREPARE_BUDGET_S = 120.0
 """For checking and making fields, which people wait for: making one takes Salesforce a second or two."""
+ERASE_BUDGET_S = 120.0
+"""For all records of one person; a person at a terminal waits for it."""
 
 DESCRIBE_LIFE_S = 900.0
 """How long an object's fields are remembered: an administrator's change is noticed within a quarter of an hour."""
@@ -75,6 +80,17 @@ class SalesforceGateway:
         )
         try:
             return sync.run()
+        except Refusal as refusal:
+            raise refusal.as_error(self._clock()) from refusal
+
+    def erase(self, wanted: CrmErasure) -> CrmErased:
+        """See `CrmEraser.erase`."""
+        return with_short_retries(lambda: self._erase_once(wanted), budget_s=ERASE_BUDGET_S)
+
+    def _erase_once(self, wanted: CrmErasure) -> CrmErased:
+        rest = self._rest(Deadline.after(ERASE_BUDGET_S))
+        try:
+            return erase(rest, wanted, {name: self._facts_of(rest, name) for name in PERSON_OBJECTS})
         except Refusal as refusal:
             raise refusal.as_error(self._clock()) from refusal
 

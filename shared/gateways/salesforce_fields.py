@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from schemas.calls import CallDetails, Marketing
 from schemas.crm import CrmCall, CrmSection
+from schemas.plain_text import without_formula, without_links
 from shared.gateways.caller_names import person_name
 
 PersonObject = Literal["Lead", "Contact"]
@@ -137,12 +138,17 @@ def new_person_values(object_name: PersonObject, call: CrmCall, *, phone: str) -
     values: dict[str, Any] = {
         **_names(call.details),
         "Phone": phone,
-        "LeadSource": cut(call.details.marketing.source or DEFAULT_SOURCE, SOURCE_LENGTH),
+        "LeadSource": cut(harmless(call.details.marketing.source) or DEFAULT_SOURCE, SOURCE_LENGTH),
         "Description": cut(origin_text(call.details), DESCRIPTION_LENGTH),
     }
     if object_name == "Lead":
         values["Company"] = UNKNOWN_COMPANY
     return values
+
+
+def harmless(text: str) -> str:
+    """What anybody can write into an address's parameters, fit for a list that is exported as a sheet."""
+    return without_formula(without_links(text)).strip()
 
 
 def _names(details: CallDetails) -> dict[str, str]:
@@ -183,16 +189,16 @@ def origin_text(details: CallDetails) -> str:
 
 def _marketing_lines(marketing: Marketing) -> list[str]:
     facts = {
-        "Source": marketing.source,
-        "Medium": marketing.medium,
-        "Campaign": marketing.campaign,
-        "Keywords": marketing.keywords,
-        "Google click id": marketing.gclid,
+        "Source": harmless(marketing.source),
+        "Medium": harmless(marketing.medium),
+        "Campaign": harmless(marketing.campaign),
+        "Keywords": harmless(marketing.keywords),
+        "Google click id": harmless(marketing.gclid),
         "Landing page": marketing.landing_page_url,
         "Referrer": marketing.referring_url,
-        "UTM source": marketing.utm_source,
-        "UTM medium": marketing.utm_medium,
-        "UTM campaign": marketing.utm_campaign,
+        "UTM source": harmless(marketing.utm_source),
+        "UTM medium": harmless(marketing.utm_medium),
+        "UTM campaign": harmless(marketing.utm_campaign),
     }
     return [line for label, value in facts.items() for line in _labelled(label, value)]
 

@@ -144,6 +144,13 @@ class SalesforceRest:
         self._raise_first_failure(results, operation)
         return {write.part: _written(write, result) for write, result in zip(writes, results, strict=True)}
 
+    def delete(self, object_name: str, record_id: str) -> None:
+        """Into the recycle bin; a person's tasks go along. Raises `Refusal` (`ENTITY_IS_DELETED`, `NOT_FOUND`)."""
+        path = f"{_DATA}/sobjects/{object_name}/{quote(record_id, safe='')}"
+        response = self._session.request("DELETE", path, deadline=self._deadline)
+        if response.status_code != 204:
+            self._checked(response, f"deletion of {object_name}")
+
     def _get(self, path: str, operation: str, params: Mapping[str, str]) -> Any:
         response = self._session.request("GET", path, deadline=self._deadline, params=dict(params))
         return self._checked(response, operation)
