@@ -12,7 +12,7 @@ WORKERS ?= 4
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test up bench chaos chaos-series lint lock recordings clean
+.PHONY: help setup demo test up bench chaos chaos-series fuzz lint lock recordings clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ chaos: $(READY) ## 500 calls under every fault we know, then an audit (ARGS="--s
 
 chaos-series: $(READY) ## 1,000 calls with each of 20 seeds; hours; goes on where chaos-series.jsonl ends
 	@$(BIN)/pipeline chaos --seeds 20 --calls 1000 --duration 5m $(ARGS)
+
+fuzz: $(READY) ## feed every parser and service with rubbish (ARGS="--budget 600"; --target, --seed, --repeat)
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 lint: $(READY) ## ruff, mypy, import rules
 	$(BIN)/ruff check

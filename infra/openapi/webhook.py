@@ -17,8 +17,10 @@ Node = dict[str, Any]
 
 TENANT_PATH = f"{SHARED_PATH}/{{token}}/{{event}}"
 _ASKED_AGAIN = {429, 503}
-_NOT_OF_THE_POST = {404, 405}
-"""Answers to another address or method: the receiver's table has them, an operation of this document has not."""
+_OTHER_METHOD = 405
+"""Answers to another method: the receiver's table has them, an operation of this document has not."""
+_OTHER_ADDRESS = 404
+"""Answers to a token or an event that cannot be one; at the shared address there is nothing to get wrong."""
 
 
 class _Asked(Mapping[str, Any]):
@@ -85,10 +87,12 @@ def paths() -> dict[str, Node]:
     token = _parameter("token", "path", {"type": "string", "pattern": f"^{TOKEN_PATTERN}$"}, "the tenant's own")
     event = _parameter("event", "path", {"type": "string", "enum": list(EVENT_KINDS)}, "CallRail's trigger")
     return {
-        SHARED_PATH: {"post": _post("postWebhook", "Any webhook; the body says whose and what it is.")},
+        SHARED_PATH: {
+            "post": _post("postWebhook", "Any webhook; the body says whose and what it is.", without={_OTHER_ADDRESS})
+        },
         TENANT_PATH: {
             "parameters": [token, event],
-            "post": _post("postTenantWebhook", "A webhook at a tenant's own address for one trigger."),
+            "post": _post("postTenantWebhook", "A webhook at a tenant's own address for one trigger.", without=set()),
         },
         "/v1/health": {
             "get": {
@@ -104,7 +108,7 @@ def paths() -> dict[str, Node]:
     }
 
 
-def _post(operation_id: str, summary: str) -> Node:
+def _post(operation_id: str, summary: str, *, without: set[int]) -> Node:
     body = {"schema": {"$ref": "#/components/schemas/Webhook"}}
     trace = _parameter("traceparent", "header", {"type": "string"}, "the call's trace goes on from there")
     return {
@@ -117,12 +121,12 @@ def _post(operation_id: str, summary: str) -> Node:
             "required": True,
             "content": dict.fromkeys(sorted(CONTENT_TYPES), body),
         },
-        "responses": _responses(),
+        "responses": _responses(without | {_OTHER_METHOD}),
     }
 
 
-def _responses() -> Node:
-    answers = [row for row in webhook_answers() if row.status not in _NOT_OF_THE_POST]
+def _responses(without: set[int]) -> Node:
+    answers = [row for row in webhook_answers() if row.status not in without]
     found: Node = {}
     for status in sorted({row.status for row in answers}):
         rows = [row for row in answers if row.status == status]

@@ -63,6 +63,7 @@ class CallRailApi:
         now: Clock,
         patience_s: float = 0.0,
         local_base_url: str = "",
+        retry_budget_s: float = RETRY_BUDGET_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`local_base_url` asks the stand-in instead of CallRail."""
@@ -71,6 +72,7 @@ class CallRailApi:
         self._now = now
         self._patience_s = patience_s
         self._local = httpx.URL(local_base_url) if local_base_url else None
+        self._retry_budget_s = retry_budget_s
         self._sleep = sleep
         self._client = json_client("", headers={"Request-From": "call-ingestion-pipeline"})
 
@@ -105,7 +107,7 @@ class CallRailApi:
             link = _next_link(body)
 
     def _document(self, access: ApiAccess, link: httpx.URL) -> Mapping[str, Any]:
-        return with_short_retries(lambda: self._asked(access, link), budget_s=RETRY_BUDGET_S, attempts=3)
+        return with_short_retries(lambda: self._asked(access, link), budget_s=self._retry_budget_s, attempts=3)
 
     def _asked(self, access: ApiAccess, link: httpx.URL) -> Mapping[str, Any]:
         key = self._secrets.read(access.key_secret)
