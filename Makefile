@@ -12,7 +12,7 @@ WORKERS ?= 4
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test up bench chaos chaos-series fuzz lint lock recordings clean
+.PHONY: help setup demo test up bench chaos chaos-series fuzz lint secrets audit sbom image-check lock recordings clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,18 @@ lint: $(READY) ## ruff, mypy, import rules
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+secrets: $(READY) ## keys and tokens committed by mistake
+	@$(BIN)/python -m infra.supply.secrets
+
+audit: $(READY) ## known weaknesses of what the locks pin (needs a network; says when it could not look)
+	@$(BIN)/python -m infra.supply.audit
+
+sbom: $(READY) ## what the image is made of: build/sbom.cdx.json (CycloneDX)
+	@$(BIN)/python -m infra.supply.sbom
+
+image-check: $(READY) ## the Dockerfile's steps in a clean directory, then every service as Cloud Run starts it (root, minutes)
+	@$(BIN)/python -m infra.supply.image
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links
