@@ -45,7 +45,7 @@ def look(lock: Path, *, extra: tuple[str, ...] = ()) -> tuple[list[str] | None, 
         document = json.loads(report.read_text(encoding="utf-8"))
         skipped = [package["name"] for package in document["dependencies"] if "skip_reason" in package]
         if skipped:
-            return None, f"nothing is known of {', '.join(skipped)}"
+            return None, f"nobody answered for {len(skipped)} packages, {', '.join(skipped[:3])} among them"
         return weaknesses(document), ""
 
 

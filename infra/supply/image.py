@@ -51,6 +51,8 @@ def _check(clean: Path) -> int:
     _make_read_only(user)
     environment = {name: value for step in final.steps if step.word == "ENV" for name, value in step.settings.items()}
     environment["PATH"] = environment["PATH"].replace("$PATH", os.environ["PATH"])
+    # The interpreter's own library lies where the image's user may not look; another Python's must not stand in.
+    environment["LD_LIBRARY_PATH"] = str(_PYTHON / "lib")
     faults = []
     for service in TARGETS:
         started = Started(
