@@ -108,6 +108,10 @@ def load_json_object(text: str, source: str) -> dict[str, Any]:
         document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         raise _mistakes(source, [f"line {error.lineno}, column {error.colno}: not JSON ({error.msg})"]) from None
+    except (ValueError, RecursionError):
+        raise _mistakes(
+            source, ["not JSON that can be read: nested too deeply, or a number of thousands of digits"]
+        ) from None
     if not isinstance(document, dict):
         raise _mistakes(source, ["the file must hold one JSON object"])
     if repeated:
@@ -117,7 +121,7 @@ def load_json_object(text: str, source: str) -> dict[str, Any]:
 
 def _secret_name(tenant_id: Any) -> str:
     """`<tenant id>-webhook-secret`; an id that is a mistake itself must not cause a second one here."""
-    sound = isinstance(tenant_id, str) and TENANT_ID_PATTERN.match(tenant_id)
+    sound = isinstance(tenant_id, str) and TENANT_ID_PATTERN.fullmatch(tenant_id)
     return f"{tenant_id if sound else 'tenant'}-webhook-secret"
 
 

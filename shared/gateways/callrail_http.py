@@ -48,6 +48,7 @@ class CallRailHttp:
         now: Clock,
         patience_s: float = 0.0,
         local_base_url: str = "",
+        retry_budget_s: float = RETRY_BUDGET_S,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """`local_base_url` asks the stand-in instead of CallRail."""
@@ -56,6 +57,7 @@ class CallRailHttp:
         self._now = now
         self._patience_s = patience_s
         self._local = httpx.URL(local_base_url) if local_base_url else None
+        self._retry_budget_s = retry_budget_s
         self._sleep = sleep
         self._client = json_client("", headers={"Request-From": "call-ingestion-pipeline"})
 
@@ -64,7 +66,7 @@ class CallRailHttp:
 
     def document(self, access: ApiAccess, link: httpx.URL, *, what: str) -> Mapping[str, Any]:
         """The JSON object at `link`, which must be CallRail's own. `what` names it in errors. Raises as above."""
-        return with_short_retries(lambda: self._asked(access, link, what), budget_s=RETRY_BUDGET_S, attempts=3)
+        return with_short_retries(lambda: self._asked(access, link, what), budget_s=self._retry_budget_s, attempts=3)
 
     def _asked(self, access: ApiAccess, link: httpx.URL, what: str) -> Mapping[str, Any]:
         key = self._secrets.read(access.key_secret)

@@ -240,8 +240,8 @@ class HubSpotApi:
 
 def _results(document: Document) -> list[Document]:
     results = document["results"]
-    if not isinstance(results, list):
-        raise TypeError("results is not a list")
+    if not isinstance(results, list) or not all(isinstance(item, dict) for item in results):
+        raise TypeError("results is not a list of objects")
     return results
 
 

@@ -51,6 +51,7 @@ class SalesforceGateway:
         *,
         clock: Clock = _utc_now,
         login_url_override: str = "",
+        budget_s: float = SYNC_BUDGET_S,
     ) -> None:
         """`login_url_override` sends everything to a stand-in on this machine; leave it empty in production."""
         self._clock = clock
@@ -58,6 +59,7 @@ class SalesforceGateway:
         self._session = SalesforceSession(
             secret_name=config.credentials_secret, secrets=secrets, clock=clock, login_url_override=login_url_override
         )
+        self._budget_s = budget_s
         self._facts_lock = threading.Lock()
         self._facts: dict[str, tuple[float, ObjectFacts]] = {}
 
@@ -67,8 +69,8 @@ class SalesforceGateway:
 
     def sync_call(self, call: CrmCall) -> CrmRecord:
         """Find or create the caller, upsert the call's Task by call id; both in one transaction (see `CrmGateway`)."""
-        deadline = Deadline.after(SYNC_BUDGET_S)
-        return with_short_retries(lambda: self._sync_once(call, deadline), budget_s=SYNC_BUDGET_S)
+        deadline = Deadline.after(self._budget_s)
+        return with_short_retries(lambda: self._sync_once(call, deadline), budget_s=self._budget_s)
 
     def _sync_once(self, call: CrmCall, deadline: Deadline) -> CrmRecord:
         sync = CallSync(

@@ -200,13 +200,15 @@ def _written(write: Write, result: Row) -> Written:
 
 
 def _field_facts(row: Row) -> FieldFacts:
-    values = (item.get("value") for item in row.get("picklistValues") or () if item.get("active"))
+    choices, length = row.get("picklistValues"), row.get("length")
+    listed = [item for item in choices if isinstance(item, dict)] if isinstance(choices, list) else []
+    values = (item.get("value") for item in listed if item.get("active"))
     return FieldFacts(
         createable=bool(row.get("createable")),
         updateable=bool(row.get("updateable")),
         unique=bool(row.get("unique")),
         external_id=bool(row.get("externalId")),
-        length=int(row.get("length") or 0),
+        length=length if isinstance(length, int) else 0,
         restricted=bool(row.get("restrictedPicklist")),
         values=frozenset(str(value) for value in values),
         kind=str(row.get("type") or ""),
