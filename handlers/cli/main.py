@@ -12,6 +12,7 @@ from handlers.cli.backfill import backfill, reconciliation
 from handlers.cli.bench import bench
 from handlers.cli.chaos import chaos
 from handlers.cli.demo import demo
+from handlers.cli.load import load
 from handlers.cli.migrate import migrate
 from handlers.cli.sweep import sweep
 from handlers.cli.why import why
@@ -31,6 +32,7 @@ app.command()(backfill)
 app.command()(reconciliation)
 app.command()(bench)
 app.command()(chaos)
+app.command()(load)
 app.command()(why)
 app.add_typer(calls.app, name="calls")
 app.add_typer(keys.app, name="keys")
