@@ -13,7 +13,8 @@ from shared.gateways.calls import StoryLine
 
 FINAL = frozenset({"done", "failed", "blocked", "not_processed"})
 """States that a request keeps until a person acts; `done` alone is a success."""
-_LOOK_EVERY_S = 0.5
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.5, 5.0
+"""Looks at one call grow apart: a queue of thousands must not be held up by being watched."""
 
 
 class StoryReader(Protocol):
@@ -27,7 +28,7 @@ class Fate:
     """Accepted webhooks by the state of their request, and seconds from receipt to the end of those that are done."""
 
     states: Counter[str]
-    """Final states; `unfinished` still moved when the time was over, `lost` has no row at all."""
+    """Final states; `unfinished` still moved when the time was over, `lost` has no row: gone, or not taken up yet."""
     end_to_end_s: tuple[float, ...]
     waited_s: float
 
@@ -55,6 +56,7 @@ def follow(
     states: Counter[str] = Counter()
     seconds: list[float] = []
     for number, answer in enumerate(accepted, 1):
+        pause_s = _FIRST_LOOK_S
         while True:
             lines = [line for line in reader.story(tenant_id, answer.call_id) if line.request_id == answer.request_id]
             state = lines[0].request_state if lines else "lost"
@@ -63,7 +65,8 @@ def follow(
             if monotonic() - begun > timeout_s:
                 state = "unfinished" if lines else "lost"
                 break
-            sleep(_LOOK_EVERY_S)
+            sleep(pause_s)
+            pause_s = min(2 * pause_s, _LAST_LOOK_S)
         states[state] += 1
         if state == "done" and lines[0].request_finished_at:
             seconds.append((lines[0].request_finished_at - lines[0].received_at).total_seconds())
