@@ -114,7 +114,7 @@ class _Month:
         return (
             self.prices["spanner_node_hour"].of(self.size.spanner_processing_units / 1000 * hours)
             + self.prices["spanner_gb_month"].of(gb)
-            + self.prices["spanner_backup_gb_month"].of(gb * self.size.backup_retention_days)
+            + self.prices["spanner_backup_gb_month"].of(gb * self.size.backup_days)
         )
 
     def spanner_share(self) -> float:
@@ -146,7 +146,7 @@ class _Month:
         ].of(self.calls * call.output_tokens / 1e6)
 
     def storage(self) -> float:
-        months = self.size.audio_retention_days / 30
+        months = self.size.audio_days / 30
         writes = self.calls * self.usage.call.storage_writes / 1e4
         kept = self.prices["storage_gb_month"].of(self._audio_bytes() * months / _GB)
         return kept + self.prices["storage_10k_writes"].of(writes)

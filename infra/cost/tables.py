@@ -48,8 +48,8 @@ class Size(_Row):
     webhook_min_instances: int = Field(ge=0)
     stage_min_instances: int = Field(ge=0)
     speech_dynamic_batch: bool
-    audio_retention_days: int = Field(ge=1)
-    backup_retention_days: int = Field(ge=1)
+    audio_days: int = Field(ge=1)
+    backup_days: int = Field(ge=1)
     armor_rules: int = Field(ge=0)
     tenants: int = Field(ge=1)
     builds_a_month: int = Field(ge=0)

@@ -10,6 +10,7 @@ import pytest
 
 from infra.cost.bill import GUIDE, Bill, bill
 from infra.cost.tables import Size, prices, sizes, usage
+from infra.local.plan import PROJECT_ROOT
 from shared.pipeline import load_pipeline
 from shared.settings import Settings
 from tests.e2e.command_line import pipeline
@@ -100,6 +101,22 @@ def test_every_price_has_a_source_and_every_price_is_used() -> None:
 
 def test_the_guides_table_is_the_guides() -> None:
     assert sum(GUIDE.values()) == 1_843
+
+
+def test_the_document_holds_the_figures_that_the_command_prints() -> None:
+    page = (PROJECT_ROOT / "docs" / "operations" / "capacity-and-cost.md").read_text(encoding="utf-8")
+    one = billed()
+
+    for name, usd in one.by_service.items():
+        assert f"| {name} | {usd:,.2f} |" in page
+    assert f"**{one.total:,.2f}**" in page
+    for dynamic, kind in ((True, "dynamic batch"), (False, "standard")):
+        for units in (100, 300, 1_000):
+            bills = [
+                billed(calls=calls, speech_dynamic_batch=dynamic, spanner_processing_units=units)
+                for calls in (1_000, 10_000, 100_000, 1_000_000)
+            ]
+            assert f"| {kind} | {units} | {' | '.join(f'{each.total:,.0f}' for each in bills)} |" in page
 
 
 # --- as typed ---------------------------------------------------------------------------------------------
