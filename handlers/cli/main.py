@@ -58,3 +58,8 @@ def main() -> None:
         if error.fix:
             sys.stderr.write(f"  what to do: {error.fix}\n")
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    # The image installs what we depend on, not ourselves: its jobs run `python -m handlers.cli.main migrate`.
+    main()
