@@ -2,9 +2,11 @@
 # Moves traffic to the candidate in steps, looks at its errors after each, and moves everything back when they are many.
 #
 #   shift-traffic.sh --project ID --region REGION --release NAME --previous FILE
-#     [--steps 10,50,100] [--watch-s 300] [--max-error-percent 1]
+#     [--steps 10,50,100] [--watch-s 300] [--max-error-percent 1] [--url https://HOST]
 #
-# `--release` and `--previous` as in deploy.sh. Exit status 1: rolled back. `--watch-s` is how long each step is watched.
+# `--release` and `--previous` as in deploy.sh. `--watch-s` is how long each step is watched; with `--url` (the load
+# balancer's; `none` is nobody's) smoke.sh asks there after each step, 20 times, so that the candidate gets its share.
+# Exit status 1: rolled back.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=services.sh
@@ -13,8 +15,9 @@ set -euo pipefail
 steps=10,50,100
 watch_s=300
 max_error_percent=1
+url=none
 project="" region="" release="" previous=""
-options project region release previous steps watch-s max-error-percent -- "$@"
+options project region release previous steps watch-s max-error-percent url -- "$@"
 need project region release previous
 [ -s "$previous" ] || die "$previous says of no service what served before"
 [[ "$steps" =~ ^([1-9][0-9]?,)*100$ ]] || die "--steps must be percentages that end with 100: $steps"
@@ -34,6 +37,15 @@ roll_back() {
 # Whatever stops this script before the end (a refused step, a cancelled build) leads back too.
 trap 'roll_back "interrupted"' INT TERM
 
+smoke() {
+  local turn
+  [ "$url" != none ] || return 0
+  for turn in {1..20}; do
+    "$ROOT/infra/scripts/smoke.sh" --url "$url" >/dev/null || return 1
+  done
+  echo "$url answered $turn times as it must"
+}
+
 for percent in ${steps//,/ }; do
   while read -r service revision; do
     target="$service-$release=$percent"
@@ -45,5 +57,6 @@ for percent in ${steps//,/ }; do
   python3 "$ROOT/infra/scripts/error_rate.py" --project "$project" --release "$release" \
     --window-s "$((watch_s > 60 ? watch_s : 60))" --max-percent "$max_error_percent" ||
     roll_back "too many errors at $percent%, or nobody can say"
+  smoke || roll_back "the smoke test failed at $percent%"
 done
 echo "$release serves everything"

@@ -23,6 +23,7 @@ PLACE = ("--project", "demo-project", "--region", "us-central1")
 IMAGE = "us-central1-docker.pkg.dev/demo-project/pipeline/pipeline@sha256:" + "a" * 64
 SERVICES = [f"pipeline-{name.replace('_', '-')}" for name in load_pipeline().services]
 RELEASE = ("--release", "r-new", "--previous", "previous.txt")
+WELL = {"/v1/health": (200, "{}"), "/v1/callrail/webhook": (401, "{}")}
 SHIFT = (*PLACE, *RELEASE, "--watch-s", "0")
 
 
@@ -226,9 +227,17 @@ def test_a_workers_503_is_how_it_asks_for_patience(gcloud: FakeGcloud, service: 
         assert gcloud.run(words, MONITORING_API=api).returncode == status
 
 
-# --- smoke, health, scan ----------------------------------------------------------------------------------
+def test_a_receiver_that_answers_wrongly_through_the_load_balancer_goes_back(gcloud: FakeGcloud) -> None:
+    previous_of(gcloud)
+    with served(WELL | {"/v1/callrail/webhook": (500, "{}")}) as (url, _), monitoring() as api:
+        ended = gcloud.script("shift-traffic.sh", *SHIFT, "--url", url, MONITORING_API=api)
 
-WELL = {"/v1/health": (200, "{}"), "/v1/callrail/webhook": (401, "{}")}
+    assert ended.returncode == 1
+    assert "the smoke test failed at 10%" in ended.stderr
+    assert moves(gcloud)[-1] == (SERVICES[-1], f"{SERVICES[-1]}-r-old=100")
+
+
+# --- smoke, health, scan ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -260,6 +269,17 @@ def test_the_smoke_test_finds_the_candidate_and_asks_every_service_whether_it_is
     ended = gcloud.script("smoke.sh", *PLACE)
     assert ended.returncode != 0
     assert "pipeline-analyze is not ready" in ended.stderr
+
+
+def test_a_candidate_behind_the_load_balancer_is_ready_and_not_asked(gcloud: FakeGcloud) -> None:
+    document = json.loads(described(url="http://127.0.0.1:1"))
+    document["metadata"] = {"annotations": {"run.googleapis.com/ingress": "internal-and-cloud-load-balancing"}}
+    gcloud.answers = {"run services describe*": json.dumps(document)}
+
+    ended = gcloud.script("smoke.sh", *PLACE, "--tag", "candidate")
+
+    assert ended.returncode == 0, ended.stderr
+    assert "behind the load balancer only" in ended.stdout
 
 
 def test_the_health_check_names_what_is_not_well(gcloud: FakeGcloud) -> None:
