@@ -53,7 +53,9 @@ for percent in ${steps//,/ }; do
     cloud_run services update-traffic "$service" --to-revisions "$target" || roll_back "$service took no traffic"
   done <"$previous"
   echo "$release has $percent%"
-  sleep "$watch_s"
+  # In the background: a signal would wait for the end of a sleep in the foreground.
+  sleep "$watch_s" &
+  wait $!
   python3 "$ROOT/infra/scripts/error_rate.py" --project "$project" --release "$release" \
     --window-s "$((watch_s > 60 ? watch_s : 60))" --max-percent "$max_error_percent" ||
     roll_back "too many errors at $percent%, or nobody can say"

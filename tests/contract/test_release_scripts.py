@@ -18,6 +18,7 @@ import yaml
 from infra.local.plan import PROJECT_ROOT
 from shared.pipeline import load_pipeline
 from tests.support.gcloud import SCRIPTS, FakeGcloud, gcloud_fault
+from tests.support.waiting import eventually
 
 PLACE = ("--project", "demo-project", "--region", "us-central1")
 IMAGE = "us-central1-docker.pkg.dev/demo-project/pipeline/pipeline@sha256:" + "a" * 64
@@ -215,6 +216,16 @@ def test_a_service_that_cannot_be_moved_back_is_named_and_the_others_are_moved(g
     assert ended.returncode == 2
     assert "by hand: pipeline-download" in ended.stderr
     assert (SERVICES[-1], f"{SERVICES[-1]}-r-old=100") in moves(gcloud)
+
+
+def test_a_cancelled_build_goes_back_at_once(gcloud: FakeGcloud) -> None:
+    previous_of(gcloud)
+    with gcloud.started("shift-traffic.sh", *PLACE, *RELEASE, "--watch-s", "600") as script:
+        eventually(lambda: len(moves(gcloud)) == len(SERVICES), what="the first step", timeout_s=30)
+        script.terminate()
+        assert script.wait(timeout=30) == 1
+
+    assert moves(gcloud)[len(SERVICES) :] == [(name, f"{name}-r-old=100") for name in SERVICES]
 
 
 @pytest.mark.parametrize(

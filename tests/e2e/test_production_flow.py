@@ -152,6 +152,10 @@ class Flow:
 
     def clean_up(self, tenant: Tenant) -> None:
         """Delete the records in the CRMs, erase the call, and say what stays. Raises when a CRM keeps a record."""
+        record = wiring.calls(self.settings).get(self.tenant_id, self.call_id)
+        if record is not None:
+            # A call that failed on its way may have reached one of two CRMs.
+            self.made = list(record.crm)
         for crm in self.made:
             for part in ("activity", "person"):
                 if part == "person" and not crm.person_created:

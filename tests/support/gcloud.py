@@ -6,8 +6,10 @@ import importlib.util
 import os
 import shlex
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -40,11 +42,10 @@ class FakeGcloud:
     def run(self, command: Sequence[str], **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command that finds this gcloud; its working directory is this one's folder."""
         self._write()
-        path = f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, **environment, "PATH": path},
+            env={**self._environment(), **environment},
             capture_output=True,
             text=True,
             timeout=60,
@@ -54,6 +55,23 @@ class FakeGcloud:
     def script(self, name: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run one of infra/scripts."""
         return self.run([str(SCRIPTS / name), *arguments], **environment)
+
+    @contextmanager
+    def started(self, name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One of infra/scripts, running; what it starts ends with the block at the latest."""
+        self._write()
+        script = subprocess.Popen(
+            [str(SCRIPTS / name), *arguments], cwd=self.folder, env=self._environment(), start_new_session=True
+        )
+        try:
+            yield script
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(script.pid, signal.SIGKILL)
+            script.wait()
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
 
     def _write(self) -> None:
         (self.folder / "bin").mkdir(exist_ok=True)
