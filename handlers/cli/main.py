@@ -11,7 +11,9 @@ from handlers.cli import calls, dead_letters, keys, local, privacy, tenant, webh
 from handlers.cli.backfill import backfill, reconciliation
 from handlers.cli.bench import bench
 from handlers.cli.chaos import chaos
+from handlers.cli.cost import cost
 from handlers.cli.demo import demo
+from handlers.cli.load import load
 from handlers.cli.migrate import migrate
 from handlers.cli.sweep import sweep
 from handlers.cli.why import why
@@ -31,6 +33,8 @@ app.command()(backfill)
 app.command()(reconciliation)
 app.command()(bench)
 app.command()(chaos)
+app.command()(load)
+app.command()(cost)
 app.command()(why)
 app.add_typer(calls.app, name="calls")
 app.add_typer(keys.app, name="keys")
@@ -54,3 +58,8 @@ def main() -> None:
         if error.fix:
             sys.stderr.write(f"  what to do: {error.fix}\n")
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    # The image installs what we depend on, not ourselves: its jobs run `python -m handlers.cli.main migrate`.
+    main()

@@ -90,7 +90,7 @@ OF_ALL_TENANTS = {
 }  # fmt: skip
 """An operator's own: they name no tenant."""
 OF_NO_TENANT = {
-    "demo", "migrate", "bench", "chaos", "webhook send",
+    "demo", "migrate", "bench", "chaos", "cost", "load", "fuzz", "webhook send",
     "local up", "local down", "local status", "local env", "local logs",
 }  # fmt: skip
 """They touch a laptop's stack, or the schema."""

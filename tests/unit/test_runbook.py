@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,7 @@ _FENCED = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"`(pipeline [^`\n]+)`")
 
 
+@cache
 def program() -> Any:
     """The `pipeline` command as click sees it."""
     return typer.main.get_command(app)
