@@ -20,7 +20,9 @@ resource "google_project_service" "api" {
   disable_on_destroy = false
 }
 
-data "google_project" "this" {}
+data "google_project" "this" {
+  project_id = var.project_id
+}
 
 data "google_storage_project_service_account" "this" {
   depends_on = [google_project_service.api]

@@ -24,5 +24,5 @@ output "subnet" {
 }
 
 output "repository" {
-  value = "${var.region}-docker.pkg.dev/${data.google_project.this.project_id}/${google_artifact_registry_repository.pipeline.repository_id}"
+  value = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.pipeline.repository_id}"
 }
