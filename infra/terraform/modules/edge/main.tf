@@ -21,6 +21,7 @@ resource "google_compute_region_network_endpoint_group" "webhook" {
 }
 
 resource "google_compute_security_policy" "webhook" {
+  # checkov:skip=CKV_GCP_73:rule 950 has it; the check looks for the retired form of the expression
   name = "pipeline-armor"
   type = "CLOUD_ARMOR"
   # CallRail publishes no complete list of addresses; whoever has one names it and everybody else is refused.
@@ -45,7 +46,7 @@ resource "google_compute_security_policy" "webhook" {
     priority = 950
     match {
       expr {
-        expression = "evaluatePreconfiguredWaf('cve-canary', {'sensitivity': 1})"
+        expression = "evaluatePreconfiguredWaf('cve-canary', {'sensitivity': 3})"
       }
     }
     description = "Log4j and its like"
@@ -100,6 +101,7 @@ resource "google_compute_backend_service" "webhook" {
 
 # Everything but the two paths goes to a bucket that has nothing: 404 without waking a service.
 resource "google_storage_bucket" "nothing" {
+  # checkov:skip=CKV_GCP_62:it holds nothing
   name                        = "${var.project_id}-nothing-here"
   location                    = var.region
   uniform_bucket_level_access = true
