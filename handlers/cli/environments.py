@@ -21,7 +21,9 @@ _EMULATORS = ("SPANNER_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR
 
 EnvOption = Annotated[
     str | None,
-    typer.Option("--env", help="Work on this environment, with the settings in .pipeline/ENV.json (Terraform's output)."),
+    typer.Option(
+        "--env", help="Work on this environment, with the settings in .pipeline/ENV.json (Terraform's output)."
+    ),
 ]
 
 

@@ -33,7 +33,11 @@ _SOURCE_MAP = re.compile(r"sourceMappingURL=data:application/json;base64,(\S+)")
 _COMMENT = re.compile(r"// (\w+) - computed: (true|false), optional: (true|false), required: (true|false)\n")
 _GETTER = re.compile(r"return (?:cdktf\.Fn\.(tolist)\()?this\.get(\w*)Attribute\('")
 _PART = re.compile(r"new (cdktf\.)?(\w+)\(this, ['\"](\w+)['\"](?:, (true|false))?\)")
-_BLOCK = re.compile(r"^ +(\w+): \{\n +value: .*\n +isBlock: (true|false),\n +type: \"(\w+)\",\n +storageClassType: \"(\w+)\"", re.M)
+_BLOCK = re.compile(
+    r"^ +(\w+): \{\n +value: .*\n +isBlock: (true|false),\n"
+    r" +type: \"(\w+)\",\n +storageClassType: \"(\w+)\"",
+    re.MULTILINE,
+)
 _PRIMITIVES: Mapping[str, Any] = {
     "String": "string",
     "Number": "number",
@@ -176,7 +180,8 @@ def main(package: Path) -> None:
             "data_sources": {name: _schema(library, name, prefix="data_google_") for name in sources},
         }
     SNAPSHOT.write_text(json.dumps(document, sort_keys=True, separators=(",", ":")) + "\n", encoding="utf-8")
-    print(f"{SNAPSHOT.name}: {len(resources)} resource types, {len(sources)} data sources, provider {document['version']}")
+    facts = f"{len(resources)} resource types, {len(sources)} data sources, provider {document['version']}"
+    sys.stdout.write(f"{SNAPSHOT.name}: {facts}\n")
 
 
 def _schema(library: Path, type_name: str, *, prefix: str) -> dict[str, Any]:

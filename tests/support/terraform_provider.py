@@ -1,4 +1,4 @@
-"""A stand-in for Google's Terraform provider: speaks the plugin protocol, knows the real provider's schema, makes nothing.
+"""A stand-in for Google's Terraform provider: speaks the plugin protocol, knows the real one's schema, makes nothing.
 
 Terraform itself then does what it does on a laptop with the real provider: it refuses unknown arguments and missing
 ones, resolves every reference, plans and applies. Values that the cloud would choose are unknown while planning, as the
@@ -47,7 +47,7 @@ def provider_running() -> Iterator[dict[str, str]]:
         server.stop(grace=None)
 
 
-class _Provider(grpc.GenericRpcHandler):
+class _Provider(grpc.GenericRpcHandler):  # type: ignore[type-arg] # at run time it takes none
     def __init__(self) -> None:
         self._snapshot = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
         self._methods: dict[str, Handler] = {

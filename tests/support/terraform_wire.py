@@ -1,4 +1,4 @@
-"""The little of protocol buffers that Terraform's plugin protocol 5 needs: messages of strings, bytes, flags and messages.
+"""The little of protocol buffers that Terraform's plugin protocol 5 needs: strings, bytes, flags and messages.
 
 Field numbers are those of the published protocol (tfplugin5). Generated code would bring a compiler and a module of a
 thousand lines for six small messages.
