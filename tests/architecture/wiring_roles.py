@@ -19,10 +19,10 @@ ROLE_OF_GATEWAY = {
     "speech_recognizer": "roles/speech.client",  # batch_recognize, get_operation, list_operations
     "GeminiModel": "roles/aiplatform.user",  # generate_content
 }
-"""Gateway as the wiring names it → the role that has the methods which the gateway calls, beside it."""
+"""Gateway as the wiring names it → the role that has the methods it calls, beside it."""
 
 UNUSED = {("dead_letter", "publisher_of")}
-"""The recorder's desk can replay, hence its publisher; the service only calls `Desk.record`, which publishes nothing."""
+"""The recorder's desk can replay, hence its publisher; the service only records, which publishes nothing."""
 
 
 @cache
