@@ -5,7 +5,9 @@ The provider is a stand-in that speaks the real one's protocol and knows its sch
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -49,9 +51,16 @@ def provider() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def planned(provider: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Resources:
-    """Address → planned values of every resource of production with everything on."""
-    workspace = copy_of(tmp_path_factory.mktemp("plan"), folder="environments/prod", env=provider).initialised()
-    changes = workspace.planned(EVERYTHING)["resource_changes"]
+    """Address → planned values of every resource of production with everything on; planned once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    kept = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "production-plan.json"
+    with kept.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            tree = tmp_path_factory.mktemp("plan")
+            workspace = copy_of(tree, folder="environments/prod", env=provider).initialised()
+            kept.write_text(json.dumps(workspace.planned(EVERYTHING)["resource_changes"]), encoding="utf-8")
+    changes = json.loads(kept.read_text(encoding="utf-8"))
     return {change["address"].removeprefix("module.pipeline."): change["change"]["after"] for change in changes}
 
 

@@ -32,7 +32,7 @@ def test_what_does_it_now_exists() -> None:
             kind, name = now.split(":")
             found = f'{kind} "{name}"' in terraform
         elif now.startswith("pipeline "):
-            found = not fault_of(now.removeprefix("pipeline "))
+            found = not fault_of(now.removeprefix("pipeline "), is_whole=False)
         else:
             found = now.startswith("gcloud ") or (ROOT / now).exists()
         if not found:
