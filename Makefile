@@ -12,7 +12,7 @@ WORKERS ?= 4
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test up bench chaos chaos-series fuzz lint secrets audit sbom image-check lock recordings clean
+.PHONY: help setup demo test up bench chaos chaos-series fuzz lint secrets audit sbom checkov image-check lock recordings clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-versio
 lock: $(READY) ## resolve requirements*.txt anew from pyproject.toml (ARGS="--upgrade" for newer releases)
 	$(LOCK) $(ARGS) -o requirements.txt
 	$(LOCK) $(ARGS) --extra dev --constraint requirements.txt -o requirements-dev.txt
+
+checkov: $(READY) ## look for weak spots in infra/terraform (in an environment of its own: it drags in 90 packages)
+	$(BIN)/uv tool run --from checkov==3.3.30 checkov --directory infra/terraform --framework terraform --quiet --compact --skip-download $(ARGS)
 
 recordings: $(READY) ## make the sample recordings anew
 	@$(BIN)/python -m infra.local.recordings.make $(ARGS)

@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     push_auth: PushAuth = "verify"
     push_audience: str = ""
     push_service_account: str = ""
+    """Whose tokens are taken; several with commas between (the operator's: Cloud Scheduler's and the receiver's)."""
 
     operator_url: str = ""
     """Base URL of the operator service, asked by the receiver for its neighbours' health."""

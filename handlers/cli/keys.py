@@ -59,7 +59,11 @@ def show(tenant: NeededTenant, *, as_json: Annotated[bool, typer.Option("--json"
 
 
 @app.command()
-def rotate(tenant: NeededTenant) -> None:
+def rotate(
+    tenant: TenantOption = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="every tenant that has a keyset (the scheduled job)")] = False,
+) -> None:
     """Seal with a fresh key from now on, and wrap the keyset with the newest version of the Cloud KMS key.
 
     What was sealed before stays readable; services follow within `PIPELINE_KEYSET_CACHE_TTL_S`, and at once where they
@@ -67,7 +71,21 @@ def rotate(tenant: NeededTenant) -> None:
     """
     from handlers import wiring
 
-    line = wiring.keyset_store(load_settings()).rotate(tenant, actor=actor())
+    if (tenant is None) == (not every):
+        raise ConfigurationError("no_tenant", "say whose keyset is meant", fix="--tenant TENANT, or --all")
+    settings = load_settings()
+    store = wiring.keyset_store(settings)
+    if tenant is not None:
+        _say(tenant, store.rotate(tenant, actor=actor()))
+        return
+    for line in wiring.tenant_store(settings).list_tenants():
+        if line.status == "offboarded" or not any(not one.is_destroyed for one in store.show(line.tenant_id)):
+            typer.echo(f"{line.tenant_id}: no keyset in use")
+            continue
+        _say(line.tenant_id, store.rotate(line.tenant_id, actor=actor()))
+
+
+def _say(tenant: str, line: KeysetLine) -> None:
     typer.echo(f"{tenant}: key {line.key_ids[0]} seals now; {len(line.key_ids) - 1} older still open")
 
 

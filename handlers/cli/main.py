@@ -7,7 +7,7 @@ import sys
 import structlog
 import typer
 
-from handlers.cli import calls, dead_letters, keys, local, privacy, tenant, webhook
+from handlers.cli import calls, dead_letters, environments, keys, local, privacy, tenant, webhook
 from handlers.cli.backfill import backfill, reconciliation
 from handlers.cli.bench import bench
 from handlers.cli.chaos import chaos
@@ -26,6 +26,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+@app.callback()
+def _everywhere(env: environments.EnvOption = None) -> None:
+    environments.use(env)
+
+
 app.command()(demo)
 app.command()(migrate)
 app.command()(sweep)

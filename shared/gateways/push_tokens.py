@@ -135,5 +135,10 @@ def _check_claims(claims: Mapping[str, Any], *, audience: str, service_account: 
         raise PushRejected("push_token_issuer", "not issued by Google")
     if claims.get("aud") != audience:
         raise PushRejected("push_token_audience", "made for another audience")
-    if claims.get("email") != service_account or claims.get("email_verified") is not True:
+    allowed = {one.strip() for one in service_account.split(",")}
+    if (
+        not isinstance(claims.get("email"), str)
+        or claims["email"] not in allowed
+        or claims.get("email_verified") is not True
+    ):
         raise PushRejected("push_token_account", "not from the push service account")

@@ -8,11 +8,18 @@ _SEE_HELP = "see the command's --help"
 _FILE = "correct the file and run the command again; nothing was changed"
 _MIGRATION = "do what the message says; the schema is as it was"
 
+_OUTPUT = "write it anew: `terraform output -json`, see docs/operations/infrastructure.md"
+
 COMMANDS = Chapter(
     title="Command line and start-up",
     look="The message itself: these never concern a call in flight.",
     avoid="Do not set PIPELINE_ENVIRONMENT=local to get past a refusal: it turns the checks off.",
     meanings={
+        "no_environment_file": Meaning("`--env` was given and Terraform's output is not there", _OUTPUT),
+        "bad_environment_file": Meaning("the file that `--env` means is not this release's Terraform output", _OUTPUT),
+        "other_environment": Meaning("the file that `--env` means describes another environment", _OUTPUT),
+        "stale_environment_file": Meaning("the file that `--env` means is of another release", _OUTPUT),
+        "two_environments": Meaning("the shell's variables contradict `--env`", "unset them, or leave `--env` away"),
         "bad_settings": Meaning("an environment variable is wrong or missing", "see the settings table in README.md"),
         "push_auth_incomplete": Meaning("the service does not know whose push tokens to accept", "set what is named"),
         "unknown_service": Meaning("no service has this name", "see infra/pipeline.json"),

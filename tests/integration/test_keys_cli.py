@@ -64,3 +64,13 @@ def test_whose_keyset_must_be_said(keys: Pipeline, arguments: tuple[str, ...]) -
 def test_an_unknown_tenant_has_no_keyset(keys: Pipeline, command: str) -> None:
     with pytest.raises(ConfigurationError, match="nobody-here"):
         keys(command, "--tenant", "nobody-here")
+
+
+def test_the_scheduled_job_rotates_every_tenants_keyset(keys: Pipeline) -> None:
+    """Terraform's job `pipeline-rotate-keys` runs exactly this."""
+    printed = keys("rotate", "--all")
+
+    for tenant in (OURS, OTHER_TENANT.tenant_id):
+        assert f"{tenant}: key" in printed
+        (pii, _) = json.loads(keys("show", "--tenant", tenant, "--json"))
+        assert len(pii["key_ids"]) == 2

@@ -344,3 +344,14 @@ def test_behind_cloud_runs_check_rubbish_is_rejected(authorization: str) -> None
 
 def test_on_a_laptop_the_emulators_tokenless_pushes_pass() -> None:
     AllowAll().check("")
+
+
+def test_of_several_accounts_each_may_come_and_no_other() -> None:
+    """The operator is called by Cloud Scheduler and by the receiver, each with its own account."""
+    verifier = PlatformVerifier(audience=AUDIENCE, service_account=f"scheduler@example.com, {ACCOUNT}", clock=time.time)
+
+    verifier.check(stripped())
+    verifier.check(stripped(email="scheduler@example.com"))
+    for wrong in ("scheduler@example.com, ", "", f"scheduler@example.com, {ACCOUNT}"):
+        with pytest.raises(PushRejected):
+            verifier.check(stripped(email=wrong))

@@ -1,0 +1,49 @@
+"""Every command of the hand-typed guide has something that does it now, a test, and a row that says so."""
+
+from __future__ import annotations
+
+import re
+
+from shared.pipeline import PIPELINE_FILE
+from tests.support.guide_coverage import COMMANDS, PAGE, page, rows
+from tests.support.provider_schema import TERRAFORM, types_used
+from tests.unit.test_runbook import fault_of
+
+ROOT = PIPELINE_FILE.parents[1]
+MADE_BY_THE_RELEASE = "infra/scripts"
+
+
+def test_no_command_of_the_guide_is_without_its_row() -> None:
+    assert [row["guide"] for row in rows()] == COMMANDS.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_page_is_made_from_the_rows() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run `python -m tests.support.guide_coverage`"
+
+
+def test_what_does_it_now_exists() -> None:
+    resources, _ = types_used()
+    terraform = "\n".join(path.read_text(encoding="utf-8") for path in TERRAFORM.rglob("*.tf"))
+    missing = []
+    for now in {row["now"] for row in rows()} - {"none", MADE_BY_THE_RELEASE}:
+        if now.startswith("google_"):
+            found = now in resources
+        elif now.startswith(("variable:", "output:")):
+            kind, name = now.split(":")
+            found = f'{kind} "{name}"' in terraform
+        elif now.startswith("pipeline "):
+            found = not fault_of(now.removeprefix("pipeline "), is_whole=False)
+        else:
+            found = now.startswith("gcloud ") or (ROOT / now).exists()
+        if not found:
+            missing.append(now)
+    assert missing == []
+
+
+def test_what_is_left_out_says_why() -> None:
+    assert [row["guide"] for row in rows() if row["now"] == "none" and not row["right"]] == []
+
+
+def test_the_tests_exist() -> None:
+    code = (ROOT / "tests" / "architecture" / "test_infra.py").read_text(encoding="utf-8")
+    assert {row["test"] for row in rows() if not re.search(rf"def test_{row['test']}", code)} == set()
