@@ -68,18 +68,18 @@ ATTACKS: dict[str, Sequence[str]] = {
     "dead-letters requeue": ("{letter}", "--edit", "{file}"),
     "dead-letters export": ("--text", "{letter}"),
     "tenant show": ("{attacker}",),
+    "tenant rotate-secret": ("{attacker}", "--finish"),
     "tenant check": ("{attacker}",),
     "tenant suspend": ("{attacker}",),
     "tenant resume": ("{attacker}",),
     "backfill": ("--since", "1d"),
     "reconciliation": (),
 }  # fmt: skip
-"""With the attacker's own name, as `--tenant` or where `{attacker}` stands. `{call}` and `{letter}` are the victim's."""
+"""With the attacker's own name, as `--tenant` or where `{attacker}` stands. `{call}`, `{letter}`: the victim's."""
 ELSEWHERE = {
     "dead-letters import": "tests/integration/test_dead_letters_cli.py",
     "tenant create": "tests/integration/test_tenant_cli.py",
     "tenant update": "tests/integration/test_tenant_cli.py",
-    "tenant rotate-secret": "tests/unit/test_tenant_rotation.py",
     "tenant offboard": "tests/integration/test_privacy_cli.py",
 }
 """Commands that take a whole tenant or a file instead of another's id, and where two tenants meet at them."""
