@@ -20,13 +20,13 @@ SignatureScheme = Literal["callrail", "forwarder"]
 
 def check_tenant_id(value: str) -> str:
     """A tenant id goes into object names and secret names, so its letters are few."""
-    if not TENANT_ID_PATTERN.match(value):
+    if not TENANT_ID_PATTERN.fullmatch(value):
         raise ValueError("use 3 to 40 lower-case letters, digits and dashes, not starting or ending with a dash")
     return value
 
 
 def check_secret_name(value: str) -> str:
-    if not SECRET_NAME_PATTERN.match(value):
+    if not SECRET_NAME_PATTERN.fullmatch(value):
         raise ValueError(
             "this must be the name of a Secret Manager secret (letters, digits, '-', '_'), never the secret itself"
         )

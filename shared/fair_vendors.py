@@ -64,6 +64,9 @@ class FairCrm:
     def prepare(self) -> list[str]:
         return self.gateway.prepare()
 
+    def inspect(self) -> list[str]:
+        return self.gateway.inspect()
+
 
 @dataclass(frozen=True)
 class FairCrms:

@@ -267,7 +267,14 @@ class CrmGateway(Protocol):
         ...
 
     def prepare(self) -> list[str]:
-        """Create or check the custom properties and fields we write; return what was done or is missing."""
+        """Create or check the custom properties and fields we write; return what was done or is missing.
+
+        One line each: `ok: …`, `created: …`, `note: …`, or `missing: …` with what a person has to do.
+        """
+        ...
+
+    def inspect(self) -> list[str]:
+        """What `prepare` would say, with `would create: …` for what it would make; changes nothing."""
         ...
 
 

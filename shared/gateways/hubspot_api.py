@@ -122,6 +122,14 @@ class HubSpotApi:
         path, body = f"{_OBJECTS}/{kind}/{record_id}", {"properties": dict(values)}
         self._call("PATCH", path, f"update {kind}", _record, budget=budget, json=body)
 
+    def update_by_key(
+        self, kind: ObjectType, key: str, value: str, values: Mapping[str, str], *, budget: Budget
+    ) -> None:
+        """Change the record whose unique property `key` has this value; never makes one. Raises `RecordMissing`."""
+        path, body = f"{_OBJECTS}/{kind}/{value}", {"properties": dict(values)}
+        params = {"idProperty": key}
+        self._call("PATCH", path, f"update {kind}", _record, budget=budget, unique=key, params=params, json=body)
+
     def upsert(self, kind: ObjectType, key: str, value: str, values: Mapping[str, str], *, budget: Budget) -> Record:
         """Create or update the record whose unique property `key` has this value. Safe to repeat blindly."""
         body = {"inputs": [{"id": value, "idProperty": key, "properties": dict(values)}]}
@@ -232,8 +240,8 @@ class HubSpotApi:
 
 def _results(document: Document) -> list[Document]:
     results = document["results"]
-    if not isinstance(results, list):
-        raise TypeError("results is not a list")
+    if not isinstance(results, list) or not all(isinstance(item, dict) for item in results):
+        raise TypeError("results is not a list of objects")
     return results
 
 

@@ -49,7 +49,7 @@ class SpannerTenantDirectory:
 
     def by_id(self, tenant_id: str) -> Tenant | None:
         """Raises `TransientFailure` when Spanner gives no answer, `TenantBlocked` when the stored row is unreadable."""
-        if not TENANT_ID_PATTERN.match(tenant_id):
+        if not TENANT_ID_PATTERN.fullmatch(tenant_id):
             return None
         return self._cache.get(("id", tenant_id), lambda: self._load(tenant_of, "by_id", {"tenant_id": tenant_id}))
 

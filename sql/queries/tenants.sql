@@ -52,6 +52,11 @@ UPDATE tenants
 SET status = @status, updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND status NOT IN ('system', 'offboarded')
 
+-- name: forget_test
+-- Its stage runs and ledger lines go with it. A real call's request is of another kind and stays, whatever id is given.
+DELETE FROM processing_requests
+WHERE tenant_id = @tenant_id AND request_id = @request_id AND kind = 'unknown'
+
 -- name: retention_of
 SELECT retention_days
 FROM tenants

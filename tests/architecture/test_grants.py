@@ -95,6 +95,7 @@ def test_only_operators_write_the_request_of_a_rerun_and_read_circuits_without_c
 PEOPLE_ONLY = {
     "audit",  # the chaos run's audit of what is left
     "privacy",  # erasure and export
+    "export",  # a tenant's own data, for a customer who leaves
     "retention",  # a changed setting, and the sweep
     "keys.replace_keyset",
     "keys.destroy_keysets",
@@ -104,6 +105,7 @@ PEOPLE_ONLY = {
     "tenants.routes_of",
     "tenants.integrations_of",
     "tenants.set_status",
+    "tenants.forget_test",
     "calls.list_calls",
     "calls.call_story",
     "circuits.read_circuits",

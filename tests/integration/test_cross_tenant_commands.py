@@ -75,11 +75,13 @@ ATTACKS: dict[str, Sequence[str]] = {
     "backfill": ("--since", "1d"),
     "reconciliation": (),
 }  # fmt: skip
-"""With the attacker's own name, as `--tenant` or where `{attacker}` stands. `{call}`, `{letter}`: the victim's."""
+"""With the attacker's own name, as `--tenant` or at `{attacker}`. `{call}` and `{letter}` are the victim's."""
 ELSEWHERE = {
     "dead-letters import": "tests/integration/test_dead_letters_cli.py",
     "tenant create": "tests/integration/test_tenant_cli.py",
     "tenant update": "tests/integration/test_tenant_cli.py",
+    "tenant onboard": "tests/e2e/test_onboarding.py",
+    "tenant export": "tests/integration/test_tenant_export.py",
     "tenant offboard": "tests/integration/test_privacy_cli.py",
 }
 """Commands that take a whole tenant or a file instead of another's id, and where two tenants meet at them."""

@@ -237,6 +237,9 @@ class _Crm:
     def prepare(self) -> list[str]:
         return []
 
+    def inspect(self) -> list[str]:
+        return []
+
 
 def test_a_crm_is_asked_no_more_than_a_tenants_share_and_anothers_calls_go_on() -> None:
     crm, fence = _Crm("hubspot"), _fence()
