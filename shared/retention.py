@@ -13,13 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from schemas.tenant import Tenant
+from schemas.tenant import RETENTION_DAYS, Tenant
 from shared.ports import Clock
 
 ROWS_A_PIECE = 500
 """Rows in one commit: far below Spanner's 80,000 mutations, and short enough not to hold up workers."""
 LIFE_CYCLE_GRACE = timedelta(days=1)
 """`days_since_custom_time` of infra/retention.json: Terraform drops a zero from rules, so customTime is a day early."""
+
+
+def kept_for(owner: Tenant | object) -> timedelta:
+    """How long a new call is kept. A tenant whose settings cannot be read has the usual time; a restamp mends it."""
+    return timedelta(days=owner.config.privacy.retention_days if isinstance(owner, Tenant) else RETENTION_DAYS)
 
 
 def custom_time(stored_at: datetime, *, audio_days: int) -> datetime:

@@ -18,7 +18,7 @@ from uuid import uuid4
 import structlog
 
 from schemas.events import Event, TranscriptionOutput
-from schemas.tenant import RETENTION_DAYS, Tenant
+from schemas.tenant import Tenant
 from shared.active_claims import ActiveClaims
 from shared.answers import ACKNOWLEDGED, AGAIN, Answer, consequence_of
 from shared.claims import (
@@ -48,6 +48,7 @@ from shared.errors import (
     Waiting,
 )
 from shared.ports import Clock, Publisher, TenantDirectory
+from shared.retention import kept_for
 from shared.stage import Completed, StageContext
 
 log = structlog.get_logger()
@@ -154,7 +155,7 @@ class Runner:
             worker=self.worker,
             lease_until=self.now() + self.stage.lease,
             event=event.model_dump_json(),
-            expires_at=self.now() + timedelta(days=_retention_days(owner)),
+            expires_at=self.now() + kept_for(owner),
         )
         try:
             self.store.insert(claim, self.stage.admit(event) if self.stage.admit else None)
@@ -361,11 +362,6 @@ def traceback_digest(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = "|".join(f"{frame.name}:{frame.line}" for frame in frames)
     return hashlib.sha256(f"{type(error).__name__}|{places}".encode()).hexdigest()[:12]
-
-
-def _retention_days(owner: Owner) -> int:
-    """A tenant whose settings cannot be read has the longest usual time; `pipeline privacy retention` corrects it."""
-    return RETENTION_DAYS if isinstance(owner, TenantBlocked) else owner.config.privacy.retention_days
 
 
 def _fresh(claim: NewRun) -> StageRun:
