@@ -21,6 +21,8 @@ from handlers.webhook_body import CONTENT_TYPES
 
 log = structlog.get_logger()
 
+UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+"""Charsets that UTF-8 reads as they are meant. Any other's body would mean to its sender what it does not to us."""
 SHARED_PATH = "/v1/callrail/webhook"
 TOKEN_PATTERN = "[A-Za-z0-9_-]{22,64}"  # noqa: S105 - what a token looks like
 _TENANT_PATH = re.compile(rf"{SHARED_PATH}/(?P<token>{TOKEN_PATTERN})/(?P<event>[a-z-]{{1,40}})")
@@ -62,6 +64,8 @@ class WebhookService:
         content_type = request.mimetype
         if content_type not in CONTENT_TYPES:
             return _problem(415, "unsupported_content_type", f"send one of: {', '.join(sorted(CONTENT_TYPES))}")
+        if request.mimetype_params.get("charset", "utf-8").lower() not in UTF8_NAMES:
+            return _problem(415, "unsupported_charset", "send UTF-8")
         # One byte more than allowed: at its limit werkzeug ends a chunked body without a word.
         request.max_content_length = MAX_BODY_BYTES + 1
         try:

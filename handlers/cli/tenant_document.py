@@ -73,7 +73,7 @@ def read_document(text: str, *, source: str, tenant_id: str | None = None, name:
 
     Raises `ConfigurationError` with one line for every mistake: path, what is wrong, what to do.
     """
-    document = _load(text, source)
+    document = load_json_object(text, source)
     wrapped = "config" in document
     config = document.pop("config") if wrapped else {k: v for k, v in document.items() if k not in _TOP_FIELDS}
     top = document if wrapped else {k: v for k, v in document.items() if k in _TOP_FIELDS}
@@ -95,7 +95,8 @@ def read_document(text: str, *, source: str, tenant_id: str | None = None, name:
     return TenantDocument(tenant, new_secrets)
 
 
-def _load(text: str, source: str) -> dict[str, Any]:
+def load_json_object(text: str, source: str) -> dict[str, Any]:
+    """The file's JSON object. Raises `ConfigurationError` naming line and column, or a name that stands twice."""
     repeated: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
