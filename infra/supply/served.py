@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from infra.local.plan import GRPC_STANDINS, HTTP_STANDINS
 
 READY_S = 60.0
 GRACE_S = 10.0
@@ -42,7 +43,8 @@ def problems_of(started: Started) -> list[str]:
         "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
         "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
         "SPANNER_DISABLE_BUILTIN_METRICS": "true",
-        **{name: value for name, value in os.environ.items() if name.startswith("PIPELINE_LOCAL_")},
+        **{f"PIPELINE_LOCAL_{name.upper()}": "127.0.0.1:9" for name in GRPC_STANDINS},
+        **{f"PIPELINE_LOCAL_{name.upper()}_URL": "http://127.0.0.1:9" for name in HTTP_STANDINS},
     }
     with subprocess.Popen(
         started.command, cwd=started.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
