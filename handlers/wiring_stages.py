@@ -15,6 +15,7 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from shared.claims import Admission
+    from shared.fair_vendors import Fence
     from shared.runner import StageSpec
     from shared.stage import Completed, StageContext
     from shared.tenant_limits import TenantLimits
@@ -35,6 +36,7 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
 
 
 def _download(settings: Settings, service: Service) -> StageSpec:
+    from shared.fair_vendors import FairRecordings
     from shared.gateways.call_merger import SpannerCallMerger
     from shared.gateways.recordings import CallRailRecordings
     from shared.guarded import GuardedRecordings
@@ -46,7 +48,9 @@ def _download(settings: Settings, service: Service) -> StageSpec:
         wiring.secrets(settings), max_bytes=settings.recording_max_bytes, local_base_url=settings.stand_ins.callrail_url
     )
     deps = download.DownloadDeps(
-        recordings=GuardedRecordings(recordings, wiring.breaker(settings, role="download")),
+        recordings=FairRecordings(
+            GuardedRecordings(recordings, wiring.breaker(settings, role="download")), _fence(settings, "CallRail")
+        ),
         objects=wiring.objects(settings),
         calls=wiring.calls(settings, role="download"),
     )
@@ -102,7 +106,7 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
         run=within_share(partial(transcribe.submit, deps=deps), _shares(settings), vendor="Speech-to-Text"),
         after_failure=partial(left_incomplete, now=wiring.now),
         resume=partial(transcribe.collect, deps=deps),
-        clean_up=partial(transcribe.drop_audio, deps=deps),
+        clean_up=partial(transcribe.clean_up, deps=deps),
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )
@@ -132,12 +136,15 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
 
 
 def _crm_sync(settings: Settings, service: Service) -> StageSpec:
+    from shared.fair_vendors import FairCrms
     from shared.guarded import GuardedCrms
     from shared.runner import StageSpec
     from stages.crm_sync import stage as crm_sync
 
     crms = GuardedCrms(wiring.crm_registry(settings), wiring.breaker(settings, role="crm_sync"))
-    deps = crm_sync.CrmSyncDeps(crms=crms, calls=wiring.conversations(settings, role="crm_sync"))
+    fences = {"hubspot": _fence(settings, "HubSpot"), "salesforce": _fence(settings, "Salesforce")}
+    fair = FairCrms(crms, fences.__getitem__)
+    deps = crm_sync.CrmSyncDeps(crms=fair, calls=wiring.conversations(settings, role="crm_sync"))
     return StageSpec(
         name="crm_sync",
         accepts=(CallAnalyzed, CallLeftIncomplete),
@@ -149,10 +156,16 @@ def _crm_sync(settings: Settings, service: Service) -> StageSpec:
 
 
 def _shares(settings: Settings) -> TenantLimits:
-    """Google's quotas are the project's: a tenant gets a share. CallRail and CRMs count by the tenant's own account."""
+    """Google's quotas are the project's, and the workers are everybody's: a tenant gets a share of both."""
     from shared.tenant_limits import TenantLimits
 
     return TenantLimits(rate_per_s=settings.stage_tenant_rate, burst=settings.stage_tenant_burst)
+
+
+def _fence(settings: Settings, vendor: str) -> Fence:
+    from shared.fair_vendors import Fence
+
+    return Fence(vendor, _shares(settings), wiring.now)
 
 
 def _lease(settings: Settings, service: Service) -> timedelta:
