@@ -12,6 +12,7 @@ from shared.errors import ConfigurationError, InvalidEvent
 from shared.incomplete import admit_incomplete, left_incomplete
 from shared.pipeline import Service, load_pipeline
 from shared.settings import Settings
+from shared.telemetry import OFF, Telemetry
 
 if TYPE_CHECKING:
     from shared.claims import Admission
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from shared.tenant_limits import TenantLimits
 
 
-def stage_spec(name: str, settings: Settings) -> StageSpec:
+def stage_spec(name: str, settings: Settings, telemetry: Telemetry = OFF) -> StageSpec:
     """One stage with its dependencies bound."""
     builders = {
         "download": _download,
@@ -31,13 +32,14 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
     service = load_pipeline().services.get(name)
     if name not in builders or service is None:
         raise ConfigurationError("unknown_service", f"no service is called {name!r}")
-    return builders[name](settings, service)
+    return builders[name](settings, service, telemetry)
 
 
-def _download(settings: Settings, service: Service) -> StageSpec:
+def _download(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.gateways.call_merger import SpannerCallMerger
     from shared.gateways.recordings import CallRailRecordings
     from shared.guarded import GuardedRecordings
+    from shared.measured import MeasuredRecordings
     from shared.runner import StageSpec
     from stages.download import intake
     from stages.download import stage as download
@@ -46,7 +48,9 @@ def _download(settings: Settings, service: Service) -> StageSpec:
         wiring.secrets(settings), max_bytes=settings.recording_max_bytes, local_base_url=settings.stand_ins.callrail_url
     )
     deps = download.DownloadDeps(
-        recordings=GuardedRecordings(recordings, wiring.breaker(settings, role="download")),
+        recordings=GuardedRecordings(
+            MeasuredRecordings(recordings, telemetry), wiring.breaker(settings, role="download")
+        ),
         objects=wiring.objects(settings),
         calls=wiring.calls(settings, role="download"),
     )
@@ -78,18 +82,22 @@ def _download(settings: Settings, service: Service) -> StageSpec:
     )
 
 
-def _transcribe(settings: Settings, service: Service) -> StageSpec:
+def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.fair_stage import within_share
     from shared.gateways.speech import speech_recognizer
+    from shared.measured import MeasuredSpeech
     from shared.runner import StageSpec
     from stages.transcribe import stage as transcribe
 
     deps = transcribe.TranscribeDeps(
-        speech=speech_recognizer(
-            project_id=settings.project_id,
-            location=settings.speech_location,
-            dynamic_batch=settings.speech_dynamic_batch,
-            local_address=settings.stand_ins.speech,
+        speech=MeasuredSpeech(
+            speech_recognizer(
+                project_id=settings.project_id,
+                location=settings.speech_location,
+                dynamic_batch=settings.speech_dynamic_batch,
+                local_address=settings.stand_ins.speech,
+            ),
+            telemetry,
         ),
         objects=wiring.objects(settings),
         calls=wiring.calls(settings, role="transcribe"),
@@ -108,15 +116,19 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
     )
 
 
-def _analyze(settings: Settings, service: Service) -> StageSpec:
+def _analyze(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.fair_stage import within_share
     from shared.gateways.gemini import GeminiModel
+    from shared.measured import MeasuredModel
     from shared.runner import StageSpec
     from stages.analyze import stage as analyze
 
     deps = analyze.AnalyzeDeps(
-        model=GeminiModel(
-            project=settings.project_id, location=settings.vertex_location, local_address=settings.stand_ins.vertex
+        model=MeasuredModel(
+            GeminiModel(
+                project=settings.project_id, location=settings.vertex_location, local_address=settings.stand_ins.vertex
+            ),
+            telemetry,
         ),
         calls=wiring.conversations(settings, role="analyze"),
         default_model=settings.analysis_model,
@@ -131,13 +143,15 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
     )
 
 
-def _crm_sync(settings: Settings, service: Service) -> StageSpec:
+def _crm_sync(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.guarded import GuardedCrms
+    from shared.measured import MeasuredCrms
     from shared.runner import StageSpec
     from stages.crm_sync import stage as crm_sync
 
-    crms = GuardedCrms(wiring.crm_registry(settings), wiring.breaker(settings, role="crm_sync"))
-    deps = crm_sync.CrmSyncDeps(crms=crms, calls=wiring.conversations(settings, role="crm_sync"))
+    measured = MeasuredCrms(wiring.crm_registry(settings), telemetry)
+    crms = GuardedCrms(measured, wiring.breaker(settings, role="crm_sync"))
+    deps = crm_sync.CrmSyncDeps(crms=crms, calls=wiring.crm_calls(settings, role="crm_sync"))
     return StageSpec(
         name="crm_sync",
         accepts=(CallAnalyzed, CallLeftIncomplete),

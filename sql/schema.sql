@@ -815,3 +815,9 @@ GRANT SELECT (erased_at) ON TABLE call_records TO ROLE download, transcribe, ana
 
 -- only: spanner
 GRANT INSERT (caller_hash), UPDATE (caller_hash) ON TABLE call_records TO ROLE download;
+
+-- ---- 011_call_to_crm.sql ----
+
+-- only: spanner
+-- The objective "in the CRM within ten minutes": the last stage says how long ago the call's webhook arrived.
+GRANT SELECT (received_at) ON TABLE processing_requests TO ROLE crm_sync;

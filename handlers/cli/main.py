@@ -14,6 +14,7 @@ from handlers.cli.chaos import chaos
 from handlers.cli.demo import demo
 from handlers.cli.migrate import migrate
 from handlers.cli.sweep import sweep
+from handlers.cli.trace import trace
 from handlers.cli.why import why
 from shared.errors import PipelineError
 
@@ -32,6 +33,7 @@ app.command()(reconciliation)
 app.command()(bench)
 app.command()(chaos)
 app.command()(why)
+app.command()(trace)
 app.add_typer(calls.app, name="calls")
 app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")
