@@ -10,7 +10,12 @@ import structlog
 
 from tests.support.keys import key_file
 
-pytest_plugins = ["tests.support.emulators", "tests.support.grouping", "tests.support.pipeline_database"]
+pytest_plugins = [
+    "tests.support.emulators",
+    "tests.support.grouping",
+    "tests.support.pipeline_database",
+    "tests.support.promtool",
+]
 
 # A developer's own settings must not leak into tests.
 for _name in [name for name in os.environ if name.startswith(("PIPELINE_", "K_"))]:
