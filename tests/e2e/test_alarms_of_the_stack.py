@@ -43,7 +43,7 @@ def stack(local_stack: LocalStack) -> Iterator[LocalStack]:
 
 def standing(stack: LocalStack) -> Growth:
     """Where all series stand, counted since the stack began."""
-    return totals_of_metrics(stack.telemetry_dir) + growth_of_logs(json_lines(stack.log_lines()))
+    return {**totals_of_metrics(stack.telemetry_dir), **growth_of_logs(json_lines(stack.log_lines()))}
 
 
 def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
@@ -56,7 +56,7 @@ def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
 
     def call() -> Callable[[], bool]:
         posted = accepted(stack, missed_call(number=f"+1303555{next(numbers):04d}", company_id=COMPANY), key=secret)
-        return lambda: stack.story(posted.call_id, tenant_id=TENANT)[-1].request_state == "done"
+        return lambda: any(line.request_state == "done" for line in stack.story(posted.call_id, tenant_id=TENANT))
 
     def part(happening: Callable[[], None]) -> Growth:
         before = standing(stack)
@@ -66,7 +66,7 @@ def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
     def well() -> None:
         wait_for(call(), bool, what="a call in both CRMs")
         ok = series("pipeline_vendor_requests_total", vendor="hubspot", outcome="ok", tenant_id=TENANT)
-        wait_for(lambda: totals_of_metrics(stack.telemetry_dir)[ok] >= 1, bool, what="its metrics")
+        wait_for(lambda: totals_of_metrics(stack.telemetry_dir).get(ok, 0) >= 1, bool, what="its metrics")
 
     def fault() -> None:
         stack.tell("hubspot", "tokens", {"tokens": {}})
@@ -75,7 +75,7 @@ def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
             call()
         wait_for(
             lambda: (
-                totals_of_metrics(stack.telemetry_dir)[REFUSED] >= 3
+                totals_of_metrics(stack.telemetry_dir).get(REFUSED, 0) >= 3
                 and all(any(name == one for name, _ in standing(stack)) for one in (OPENED, LETTERS))
             ),
             bool,
@@ -85,8 +85,15 @@ def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
 
     def mended() -> None:
         stack.tell("hubspot", "tokens", {"tokens": None})
-        stack_sweeps(stack)
-        well()
+        arrived = call()
+
+        def arrived_after_a_sweep() -> bool:
+            wiring.sweeper(
+                load_settings()
+            ).sweep()  # what the open circuit put to sleep is woken by a probe that is due
+            return arrived()
+
+        wait_for(arrived_after_a_sweep, bool, what="a call in both CRMs again")
 
     story = Story(part(well), part(fault), part(mended))
 
@@ -94,12 +101,6 @@ def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
         faults_of(promtool, tmp_path, rules=rules_of("vendor_errors", "circuit_opened", "dead_letters"), story=story)
         == ""
     )
-
-
-def stack_sweeps(stack: LocalStack) -> None:
-    """One sweep: the probe of the open circuit is due after a second."""
-    del stack
-    wiring.sweeper(load_settings()).sweep()
 
 
 def test_every_alarm_is_seen_firing_in_one_test_or_another() -> None:

@@ -3,7 +3,7 @@ as they were written, and Prometheus's engine over them. Firing, and clearing on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from shared.inbox import Inbox
 from shared.logs import configure_logging
 from shared.stage import Completed, StageContext, Usage
 from shared.sweeper import Sweeper
-from tests.integration.test_runner import RECEIVED, STORED, Bench, raising
+from tests.integration.test_runner import RECEIVED, STORED, Bench, delivery_of, raising
 from tests.support.alarms import (
     Growth,
     Story,
@@ -66,12 +66,12 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Watched]:
+def watched(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Watched:
     configure_logging(service="download", project_id="p", level="INFO")
     structlog.configure(cache_logger_on_first_use=False)  # the next test must not inherit it
     place = Destination("download", "p", "r", "v", "off", "console", "", str(tmp_path), on_cloud_run=False)
     telemetry = telemetry_to(place, Pace(0, 3600, 100, 1.0))
-    yield Watched(lambda: capfd.readouterr().out, telemetry, tmp_path)
+    return Watched(lambda: capfd.readouterr().out, telemetry, tmp_path)
 
 
 @pytest.fixture
@@ -169,8 +169,6 @@ def test_calls_that_reach_the_crm_late(bench: Bench, watched: Watched, promtool:
             runner = replace(bench.runner("crm_sync"), telemetry=watched.telemetry)
             bench.deliver(next_call(number))  # its request
             event = STORED.model_copy(update={"request_id": f"r-{number:016x}", "call_id": f"CAL{number}"})
-            from tests.integration.test_runner import delivery_of
-
             assert runner.handle(delivery_of(event), event).status == 204
 
         return happen

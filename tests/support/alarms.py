@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +39,9 @@ def series(name: str, **labels: str) -> Series:
 # --- what the code emitted ------------------------------------------------------------------------------
 
 
-def growth_of_logs(lines: Iterable[Mapping[str, Any]]) -> Counter[Series]:
+def growth_of_logs(lines: Iterable[Mapping[str, Any]]) -> dict[Series, float]:
     """What the log-based metrics of metrics.json count in these lines, under their PromQL names."""
-    found: Counter[Series] = Counter()
+    found: defaultdict[Series, float] = defaultdict(float)
     metrics = load("metrics")["log_based"]
     for line in lines:
         for metric in metrics:
@@ -101,19 +101,20 @@ def json_lines(text: str) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def totals_of_metrics(folder: Path) -> Counter[Series]:
+def totals_of_metrics(folder: Path) -> dict[Series, float]:
     """Where every series of the application stands, from the last line of each process in `metrics-*.jsonl`."""
     last: dict[str, dict[str, Any]] = {}
     for path in folder.glob("metrics-*.jsonl"):
         for document in json_lines(path.read_text(encoding="utf-8")):
             for resource in document["resource_metrics"]:
                 last[resource["resource"]["attributes"]["service.instance.id"]] = resource
-    totals: Counter[Series] = Counter()
+    totals: defaultdict[Series, float] = defaultdict(float)
     for resource in last.values():
         for scope in resource["scope_metrics"]:
             for metric in scope["metrics"]:
                 for point in metric["data"]["data_points"]:
-                    totals.update(_series_of(metric["name"], point))
+                    for name, value in _series_of(metric["name"], point).items():
+                        totals[name] += value
     return totals
 
 
@@ -133,9 +134,9 @@ def _bound(bound: float | str) -> str:
     return bound if isinstance(bound, str) else f"{bound:g}"
 
 
-def grown(before: Growth, after: Growth) -> Counter[Series]:
+def grown(before: Growth, after: Growth) -> dict[Series, float]:
     """By how much each series grew."""
-    return Counter({name: value - before.get(name, 0) for name, value in after.items()})
+    return {name: value - before.get(name, 0) for name, value in after.items()}
 
 
 # --- the evaluation -------------------------------------------------------------------------------------
