@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -27,5 +28,8 @@ os.environ["PIPELINE_LOCAL_PII_KEY_FILE"] = str(key_file())
 def _own_logging() -> Iterator[None]:
     """A command that a test runs in this process may set up logging; the next test must not inherit it."""
     before = structlog.get_config()
+    handlers, level = list(logging.root.handlers), logging.root.level
     yield
     structlog.configure(**before)
+    logging.root.handlers = handlers
+    logging.root.setLevel(level)

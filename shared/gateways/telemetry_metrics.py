@@ -52,6 +52,7 @@ class ExportedMetrics:
 
     def record(self, measure: Measure, value: float, labels: Mapping[str, str]) -> None:
         instrument = self._instruments[measure.name]
+        value = float(value)  # a series is of integers or of numbers, never of both
         match measure.kind:
             case "counter":
                 instrument.add(value, dict(labels))
