@@ -227,7 +227,7 @@ class Receiver:
                 if sender := read_traceparent(linked):
                     around.links.append(sender)
             self.telemetry.end(around)
-        return (around.context or trace).header, is_published
+        return around.context.header if around.is_recorded and around.context else attributes[ATTRIBUTE], is_published
 
     def _keep(self, event: CallReceived, attributes: Mapping[str, str]) -> bool:
         """Durable one way or the other: in Pub/Sub, or in the inbox that the sweeper empties (False).

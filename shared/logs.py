@@ -28,11 +28,11 @@ def configure_logging(*, service: str, project_id: str, level: str, version: str
         _severity,
         _with_trace(project_id),
         _constant("service", service),
-        _labels,
         # Not dict_tracebacks: its default writes every frame's local variables into the log.
         structlog.processors.format_exc_info,
         _for_error_reporting(service=service, version=version),
         keep_personal_data_out,
+        _labels,  # ids only, which need no cleaning
     ]
     rendering: list[structlog.typing.Processor] = [structlog.processors.EventRenamer("message"), _as_json]
     structlog.configure(
@@ -87,12 +87,12 @@ def _constant(name: str, value: str) -> structlog.typing.Processor:
     return add
 
 
-_LABELS = ("service", "stage", "tenant_id", "call_id", "request_id")
-"""What Cloud Logging indexes and a metric may take over."""
+_LABELS = ("service", "stage", "tenant_id")
+"""What one filters by. A call's and a request's ids are fields of the line: a label would say them twice."""
 
 
 def _labels(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    event["logging.googleapis.com/labels"] = {name: str(event[name]) for name in _LABELS if event.get(name)}
+    event["logging.googleapis.com/labels"] = {name: event[name] for name in _LABELS if event.get(name)}
     return event
 
 

@@ -18,9 +18,9 @@ _TO_CRM_S = (10.0, 30.0, 60.0, 120.0, 180.0, 300.0, 450.0, 600.0, 900.0, 1800.0,
 """600 is a bound of the objective "in the CRM within ten minutes", so it must be one of these."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measure:
-    """One metric. `bounds` are a histogram's, in its unit."""
+    """One metric; there is one object of each, so that it is a cheap key. `bounds` are a histogram's, in its unit."""
 
     name: str
     kind: Kind

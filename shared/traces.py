@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ATTRIBUTE = "traceparent"
 """The W3C's name, as a message attribute and as an HTTP header."""
@@ -17,8 +17,7 @@ _SAMPLED = 1
 _LOWER_HALF = (1 << 64) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class TraceContext:
+class TraceContext(NamedTuple):
     """Where in which trace something happens. Ids are numbers, as OpenTelemetry has them; neither is 0."""
 
     trace_id: int

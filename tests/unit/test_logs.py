@@ -35,7 +35,11 @@ def test_a_line_leads_to_its_trace_and_carries_labels(log: Any, capfd: pytest.Ca
     assert line["logging.googleapis.com/trace"] == f"projects/my-project/traces/{TRACE.trace_id:032x}"
     assert line["logging.googleapis.com/spanId"] == f"{TRACE.span_id:016x}"
     assert line["logging.googleapis.com/trace_sampled"] is True
-    assert line["logging.googleapis.com/labels"] == {"service": "analyze", **ids}
+    assert line["logging.googleapis.com/labels"] == {
+        "service": "analyze",
+        "stage": "analyze",
+        "tenant_id": "acme-plumbing",
+    }
     assert "@type" not in line
 
 
