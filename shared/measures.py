@@ -31,7 +31,11 @@ class Measure:
 
 
 WEBHOOKS = Measure(
-    "pipeline_webhooks_total", "counter", "1", ("outcome", "code"), "Webhooks by what the receiver answered, and why."
+    "pipeline_webhooks_total",
+    "counter",
+    "1",
+    ("outcome", "code"),
+    "Webhooks whose body could be taken, by what the receiver answered, and why.",
 )
 STAGE_SECONDS = Measure(
     "pipeline_stage_seconds", "histogram", "s", ("stage", "outcome"), "How long one attempt of a stage took.", _WORK_S

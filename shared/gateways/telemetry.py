@@ -11,12 +11,12 @@ import random
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import structlog
 
+from shared.gateways.telemetry_pipes import EndedSpan, MetricPipe, Pipes, SpanPipe
 from shared.measures import Measure
 from shared.telemetry import Span, SpanKind, Value, current_span
 from shared.traces import TraceContext, trace_of_request
@@ -41,47 +41,6 @@ class Pace:
     ratio: float
 
 
-@dataclass(frozen=True)
-class EndedSpan:
-    """A span with nothing more to come. Times are nanoseconds since 1970."""
-
-    name: str
-    kind: SpanKind
-    context: TraceContext
-    parent: TraceContext | None
-    begun_ns: int
-    ended_ns: int
-    attributes: Mapping[str, Value]
-    error: str = ""
-    links: tuple[TraceContext, ...] = field(default=())
-
-
-class SpanPipe(Protocol):
-    """Takes spans out of the process."""
-
-    def send(self, spans: Sequence[EndedSpan]) -> bool:
-        """Whether they were taken."""
-        ...
-
-
-class MetricPipe(Protocol):
-    """Adds measurements up and takes the sums out of the process."""
-
-    def record(self, measure: Measure, value: float, labels: Mapping[str, str]) -> None: ...
-
-    def send(self) -> bool:
-        """Whether they were taken; what was not, the next sending has too."""
-        ...
-
-
-@dataclass(frozen=True)
-class Pipes:
-    """Makes the pipes, None for one that is off. Making one loads the SDK, which takes 0.2 s: at the first sending."""
-
-    spans: Callable[[], SpanPipe] | None
-    metrics: Callable[[], MetricPipe] | None
-
-
 class _OpenSpan(Span):
     """A span that will be recorded."""
 
@@ -99,7 +58,7 @@ class _OpenSpan(Span):
         return True
 
 
-_Counts = defaultdict[tuple[Measure, tuple[tuple[str, str], ...]], float]
+_Counts = dict[tuple[Measure, tuple[tuple[str, str], ...]], float]
 
 
 class OpenTelemetry:
@@ -120,9 +79,14 @@ class OpenTelemetry:
         self._clock_ns = clock_ns
         self._steady_s = steady_s
         self._waiting: deque[EndedSpan] = deque(maxlen=_MOST_WAITING)
-        self._counts: _Counts = defaultdict(float)
+        self._of_thread = threading.local()
+        self._counts: list[_Counts] = []
+        """Of every thread, since the process began."""
+        self._told: _Counts = {}
+        """What of them was handed over."""
+        self._has_counted = False
         self._values: deque[tuple[Measure, float, Mapping[str, str]]] = deque(maxlen=_MOST_WAITING)
-        self._counting = threading.Lock()
+        self._starting = threading.Lock()
         self._sending = threading.Lock()
         self._spans_sent_s = self._metrics_sent_s = self._complained_s = float("-inf")
         self._second = 0
@@ -185,10 +149,18 @@ class OpenTelemetry:
     # -- metrics -----------------------------------------------------------------------------------
 
     def count(self, measure: Measure, amount: float = 1, **labels: str) -> None:
-        # Added up here and handed over when it is sent: the SDK's own counter takes ten times as long.
-        if self._pipes.metrics is not None:
-            with self._counting:
-                self._counts[measure, tuple(labels.items())] += amount
+        # Added up here and handed over when it is sent: the SDK's own counter takes ten times as long. In each thread
+        # by itself: a lock would make a convoy of the receiver's threads (shared/logs.py).
+        if self._pipes.metrics is None:
+            return
+        try:
+            mine: _Counts = self._of_thread.counts
+        except AttributeError:
+            mine = self._of_thread.counts = {}
+            self._counts.append(mine)
+        key = (measure, tuple(labels.items()))
+        mine[key] = mine.get(key, 0.0) + amount
+        self._has_counted = True
 
     def observe(self, measure: Measure, value: float, **labels: str) -> None:
         if self._pipes.metrics is not None:
@@ -230,7 +202,7 @@ class OpenTelemetry:
     def _metrics_due(self) -> bool:
         if self._pipes.metrics is None:
             return False
-        has_news = bool(self._counts or self._values)
+        has_news = self._has_counted or bool(self._values)
         every_s = self._pace.metrics_every_s if has_news else max(_WITHOUT_NEWS_S, self._pace.metrics_every_s)
         return self._steady_s() - self._metrics_sent_s >= every_s
 
@@ -257,10 +229,15 @@ class OpenTelemetry:
         if self._metrics is None:
             return
         self._metrics_sent_s = self._steady_s()
-        with self._counting:
-            counts, self._counts = self._counts, defaultdict(float)
-        for (measure, labels), amount in counts.items():
-            self._metrics.record(measure, amount, dict(labels))
+        self._has_counted = False
+        totals: defaultdict[tuple[Measure, tuple[tuple[str, str], ...]], float] = defaultdict(float)
+        for counts in list(self._counts):
+            for key, amount in list(counts.items()):
+                totals[key] += amount
+        for key, total in totals.items():
+            if grown := total - self._told.get(key, 0.0):
+                self._metrics.record(key[0], grown, dict(key[1]))
+        self._told = dict(totals)
         while self._values:
             self._metrics.record(*self._values.popleft())
         if not self._metrics.send():
@@ -273,7 +250,7 @@ class OpenTelemetry:
 
     def _start_thread(self) -> None:
         if self._thread is None:
-            with self._counting:
+            with self._starting:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
                     self._thread.start()

@@ -13,7 +13,8 @@ from typing import IO, TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from shared.errors import ConfigurationError
-from shared.gateways.telemetry import MetricPipe, OpenTelemetry, Pace, Pipes, SpanPipe
+from shared.gateways.telemetry import OpenTelemetry, Pace
+from shared.gateways.telemetry_pipes import MetricPipe, Pipes, SpanPipe
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter

@@ -30,7 +30,7 @@ class _OnDemandReader(MetricReader):
 
 
 class ExportedMetrics:
-    """Implements `shared.gateways.telemetry.MetricPipe`: one instrument for each measure.
+    """Implements `shared.gateways.telemetry_pipes.MetricPipe`: one instrument for each measure.
 
     Cumulative, as Cloud Monitoring and Prometheus want it: what one sending loses, the next one brings.
     """

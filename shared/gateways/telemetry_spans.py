@@ -12,7 +12,7 @@ from opentelemetry.trace import Link, SpanContext, TraceFlags
 from opentelemetry.trace import SpanKind as OtelKind
 from opentelemetry.trace.status import Status, StatusCode
 
-from shared.gateways.telemetry import EndedSpan
+from shared.gateways.telemetry_pipes import EndedSpan
 from shared.telemetry import SpanKind
 from shared.traces import TraceContext
 
@@ -26,7 +26,7 @@ _SCOPE = InstrumentationScope("pipeline")
 
 
 class ExportedSpans:
-    """Gives spans to one exporter. Implements `shared.gateways.telemetry.SpanPipe`."""
+    """Gives spans to one exporter. Implements `shared.gateways.telemetry_pipes.SpanPipe`."""
 
     def __init__(self, exporter: SpanExporter, resource: Resource) -> None:
         self._exporter = exporter

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from shared.errors import TransientFailure
-from shared.gateways.telemetry import EndedSpan, OpenTelemetry, Pace, Pipes
+from shared.gateways.telemetry import OpenTelemetry, Pace
+from shared.gateways.telemetry_pipes import EndedSpan, Pipes
 from shared.measures import STAGE_SECONDS, WEBHOOKS, Measure
 from shared.telemetry import OFF, current_span, span
 from shared.traces import trace_of_request
@@ -121,6 +122,26 @@ def test_a_flood_records_no_more_spans_than_it_may_and_counts_all_of_it() -> Non
 
     assert len(bench.spans.taken) == 21
     assert bench.metrics.recorded == [("pipeline_webhooks_total", 500, {"outcome": "accepted", "code": ""})]
+
+
+def test_threads_count_together_and_nothing_is_counted_twice() -> None:
+    bench = Bench()
+    telemetry = bench.telemetry()
+
+    def count() -> None:
+        for _ in range(1000):
+            telemetry.count(WEBHOOKS, outcome="accepted", code="")
+
+    for _ in range(2):
+        threads = [threading.Thread(target=count) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        telemetry.flush()
+    telemetry.flush()
+
+    assert [value for _, value, _ in bench.metrics.recorded] == [4000, 4000]
 
 
 def one_span(telemetry: OpenTelemetry) -> None:
