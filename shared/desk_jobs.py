@@ -22,6 +22,15 @@ DEFAULT_MAX_REPLAYS = 3
 DEFAULT_RATE = 10.0
 """Messages a second: below what the slowest stage takes beside its live calls (docs/operations/dead-letters.md)."""
 
+LEASE_S = 60
+"""How long a job stays locked after its process died."""
+LOOK_EVERY_S = 1.0
+"""How often outcomes are looked at and the lock is renewed: far below the lease, and a stop is noticed so soon."""
+LOOK_SHARE = 0.05
+"""Looking takes this share of the time at most: the database is the live calls', and with thousands of letters on the
+way a look is no longer small."""
+LONGEST_LOOK_APART_S = LEASE_S / 4
+
 
 class ReplayOptions(Contract):
     """How to replay; stored with the job, so that a resumed job goes on the same way."""
@@ -137,6 +146,11 @@ def failure_share(counts: Mapping[str, int]) -> float:
     """New failures among the outcomes; parked letters are neither."""
     settled = counts.get("arrived", 0) + counts.get("failed", 0)
     return counts.get("failed", 0) / settled if settled else 0.0
+
+
+def pause_after_look(took_s: float) -> float:
+    """Seconds until the next look, after one that took so long."""
+    return min(max(LOOK_EVERY_S, took_s / LOOK_SHARE), LONGEST_LOOK_APART_S)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import structlog
 from shared.dead_letters import LETTER_STATES, AuditEntry, DeadLetterBody, LetterFilter
 from shared.desk import Desk
 from shared.desk_jobs import (
+    LEASE_S,
+    LOOK_EVERY_S,
     JobReport,
     JobState,
     ReplayItem,
@@ -24,6 +26,7 @@ from shared.desk_jobs import (
     ReplayOptions,
     failure_share,
     outcome_of,
+    pause_after_look,
     step_sizes,
 )
 from shared.desk_messages import CannotReplay, Outgoing, message_for, reason_not_to_replay, start_of
@@ -36,10 +39,6 @@ log = structlog.get_logger()
 Pause = Callable[[float], bool]
 """Waits so many seconds at most; true when it is time to stop (an event's `wait`)."""
 
-LEASE_S = 60
-"""How long a job stays locked after its process died."""
-LOOK_EVERY_S = 1.0
-"""How often outcomes are looked at and the lock is renewed: far below the lease, and a stop is noticed so soon."""
 _AT_ONCE = 1000.0
 ENOUGH_TO_JUDGE = 20
 """Outcomes before a step may be stopped in its middle; at its end it is judged whatever their number."""
@@ -189,7 +188,7 @@ class _Run:
         ends_at = self.settings.monotonic() + self.job.options.wait_s
         self._look()
         while self._count()["sent"] and self.settings.monotonic() < ends_at:
-            self._pause(LOOK_EVERY_S)
+            self._pause(self._look_at - self.settings.monotonic())
             self._look()
         unsettled = self._count()["sent"]
         if unsettled and not is_last:
@@ -217,10 +216,11 @@ class _Run:
 
     def _look(self) -> None:
         """Note outcomes, keep the lock, tell the person who waits."""
+        begun = self.settings.monotonic()
         for position, item in self._replays.settle(self.job).items():
             self.items[position] = item
         self._renew()
-        self._look_at = self.settings.monotonic() + LOOK_EVERY_S
+        self._look_at = self.settings.monotonic() + pause_after_look(self.settings.monotonic() - begun)
         counts: Counter[str] = Counter(item.state for item in self.items)
         steps = len(step_sizes(len(self.items), self.job.options.steps))
         self.settings.report(Progress(len(self.items), counts, self.step_number, steps))

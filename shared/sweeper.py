@@ -28,7 +28,10 @@ RUNS_PER_SWEEP = 5_000
 STALE_AFTER = timedelta(minutes=25)
 """Longer than two of Pub/Sub's longest back-offs (600 s): whoever is still retrying has written his row since."""
 SENT_AGAIN_AFTER = timedelta(minutes=5)
-"""When a run that was swept, and did not move, is swept again."""
+"""When a run that was swept, and did not move, is swept again: then after twice as long, and so on."""
+LONGEST_AGAIN = 12
+"""At most so many times `SENT_AGAIN_AFTER`. Behind a backlog every run looks still, and what is sent again every few
+minutes makes the backlog longer (seen with 1,000 calls: two of three deliveries were such repetitions)."""
 LETTERS_PER_TENANT = 200
 LOOKED_FOR = timedelta(days=20)
 """How old a failure may be whose dead letter is missed. Below the 30 days after which Spanner removes a discarded
@@ -165,13 +168,14 @@ class Sweeper:
     def _push_failure(self, tenant_id: str, run: OverdueRun) -> list[str]:
         """The claim meets the failed row and publishes the dead letter once more.
 
-        Each time after twice as long: while the recorder is down, every letter is missed, and most of them only wait.
+        Without a longest wait: while the recorder is down, every letter is missed, and most of them only wait.
         """
-        age = self.now() - run.updated_at
-        return self._push_run(tenant_id, run, again_after=max(self.again_after, age))
+        return self._push_run(tenant_id, run, longest=LOOKED_FOR)
 
-    def _push_run(self, tenant_id: str, run: OverdueRun, *, again_after: timedelta | None = None) -> list[str]:
-        if not self.store.postpone(tenant_id, run, next_due=self.now() + (again_after or self.again_after)):
+    def _push_run(self, tenant_id: str, run: OverdueRun, *, longest: timedelta | None = None) -> list[str]:
+        now = self.now()
+        again_after = max(self.again_after, min(now - run.updated_at, longest or LONGEST_AGAIN * self.again_after))
+        if not self.store.postpone(tenant_id, run, next_due=now + again_after):
             return []
         crash_point("sweep_marked")
         if not self._send(run.event, tenant_id=tenant_id, request_id=run.request_id):

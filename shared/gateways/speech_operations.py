@@ -18,7 +18,7 @@ POLL_TIMEOUT_S = 10.0
 OPERATION_UNKNOWN = "speech_operation_unknown"
 """Speech forgets finished operations after some days; the stage looks for the output object then."""
 
-_SEARCH_PAGES = 3
+_SEARCH_PAGES = 5
 _SEARCH_PAGE_SIZE = 100
 
 
@@ -73,7 +73,7 @@ def _failed(name: str, status: Any) -> SpeechOperation:
 def find_running(client: SpeechClient, *, parent: str, output_uri_prefix: str) -> str:
     """The running operation that writes to this prefix, or an empty string.
 
-    Looks at the first 300 operations of the location. Raises `GoogleAPICallError` as the client does.
+    Looks at the first 500 operations of the location. Raises `GoogleAPICallError` as the client does.
     """
     from google.cloud.speech_v2.types import OperationMetadata
 

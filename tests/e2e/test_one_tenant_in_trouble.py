@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from statistics import median
 
 import pytest
 
@@ -20,9 +21,12 @@ TENANT = "wrong-token"
 COMPANY = "COM019a00000000700080000000000000f7"
 CALLS = 20
 PER_S = 4.0
-MARGIN_S = 6.0
-"""How much slower the neighbours' p95 may be: what the noise of a machine amounts to that runs other tests beside. A
-stage that waited for the broken CRM, or a subscription that was backed off, would cost them ten seconds and more."""
+MEDIAN_MARGIN_S = 2.0
+"""How much slower half of the neighbours' calls may be than with nothing wrong before or after. Other tests run beside
+this one: their noise reaches a tail before it reaches the median."""
+P95_MARGIN_S = 6.0
+"""The same for the slowest. A stage that waited for the broken CRM, or a subscription that was backed off, would cost
+them ten seconds and more."""
 PROBE_EVERY_S = 1.0
 """As the session's stack is told (tests/support/stack.py)."""
 REQUESTS_PER_PROBE = 2
@@ -76,8 +80,12 @@ def test_one_tenants_wrong_token_is_nobody_elses_trouble(local_stack: LocalStack
 
         set_token(right_token)
         seconds_taken(local_stack, theirs, tenant_id=TENANT, timeout_s=60)
+        ours, _ = both_tenants_call(local_stack, customer)
+        mended = seconds_taken(local_stack, ours, tenant_id=local_stack.tenant_id, timeout_s=60)
 
-    assert p95(disturbed) <= p95(usual) + MARGIN_S, f"usual {p95(usual):.2f} s, disturbed {p95(disturbed):.2f} s"
+    figures = f"usual {usual}, disturbed {disturbed}, mended {mended}"
+    assert median(disturbed) <= max(median(usual), median(mended)) + MEDIAN_MARGIN_S, figures
+    assert p95(disturbed) <= max(p95(usual), p95(mended)) + P95_MARGIN_S, figures
     assert 0 < probed <= REQUESTS_PER_PROBE * probes, "the vendor saw more than probes while the circuit was open"
     assert {held(local_stack, call.call_id).counts() for call in theirs} == {ONE_OF_EACH}
     assert pipeline("dead-letters", "list", "--tenant", TENANT, "--state", "open", "--json").document() == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -43,6 +45,18 @@ def given_up(terminal: DeskTerminal, count: int = 1, *, tenant_id: str = OURS, f
     numbers = range(first, first + count)
     letters = terminal.bench.fail("analyze", REFUSED, *(received(number, tenant_id=tenant_id) for number in numbers))
     return [letter.dead_letter_id for letter in sorted(letters, key=lambda letter: letter.request_id)]
+
+
+def at_another_desk(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a colleague types in a terminal of his own: another process."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("pipeline")), "dead-letters", *arguments],
+        env={**os.environ, "LOGNAME": "otto"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def letter(terminal: DeskTerminal, letter_id: str, tenant_id: str = OURS) -> DeadLetter:
@@ -246,7 +260,51 @@ def test_ctrl_c_stops_after_the_letter_in_hand_and_resume_goes_on(terminal: Desk
 
     assert resumed.status == 0, resumed
     assert "finished; 3 arrived of 3" in resumed.out
-    assert sorted(terminal.requests_sent()) == [f"r-{number:016d}" for number in (1, 2, 3)]
+    # A letter that no worker has touched when the job goes on is sent once more: the claim lets one of the two run.
+    assert set(terminal.requests_sent()) == {f"r-{number:016d}" for number in (1, 2, 3)}
+    assert [stage for stage, _ in terminal.bench.ran].count("crm_sync") == 3
+
+
+def test_a_colleague_stops_a_running_replay(terminal: DeskTerminal) -> None:
+    given_up(terminal, 3)
+    seen: list[subprocess.CompletedProcess[str]] = []
+
+    def stop_it() -> None:
+        eventually(lambda: bool(terminal.sent), what="the first letter")
+        (job,) = json.loads(at_another_desk("jobs", "--json").stdout)
+        seen.extend((at_another_desk("stop", job["job_id"]), at_another_desk("jobs", "--json")))
+
+    with terminal.workers():
+        colleague = threading.Thread(target=stop_it, daemon=True)
+        colleague.start()
+        stopped = terminal.type("replay", "--tenant", OURS, "--rate", "0.1", "--yes", "--json")
+        colleague.join(timeout=60)
+        report = json.loads(stopped.out)
+        told, listed = seen
+        assert (told.returncode, told.stdout) == (0, f"{report['job_id']}: told to stop\n"), told
+        assert stopped.status == 1
+        assert report["state"] == "stopped"
+        assert report["counts"] == {"arrived": 1, "pending": 2}
+        assert json.loads(listed.stdout)[0]["job_id"] == report["job_id"]
+        assert terminal.bench.database.value("SELECT COUNT(*) FROM audit_log WHERE actor = 'otto'") == 1
+
+
+def test_two_operators_replay_the_same_letters_and_each_is_sent_once(terminal: DeskTerminal) -> None:
+    given_up(terminal, 4)
+    seen: list[subprocess.CompletedProcess[str]] = []
+
+    with terminal.workers():
+        colleague = threading.Thread(
+            target=lambda: seen.append(at_another_desk("replay", "--tenant", OURS, *QUICK)), daemon=True
+        )
+        colleague.start()
+        ours = terminal.type("replay", "--tenant", OURS, *QUICK)
+        colleague.join(timeout=60)
+
+    assert (ours.status, seen[0].returncode) == (0, 0), (ours, seen)
+    assert sorted(terminal.requests_sent()) == [f"r-{number:016d}" for number in (1, 2, 3, 4)]
+    assert terminal.bench.database.value("SELECT COUNT(*) FROM dead_letters WHERE state = 'closed'") == 4
+    assert terminal.bench.database.value("SELECT COUNT(*) FROM dead_letters") == 4
 
 
 def test_a_re_run_from_an_earlier_stage_is_a_new_request(terminal: DeskTerminal) -> None:

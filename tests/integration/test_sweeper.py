@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -182,6 +183,21 @@ def test_a_run_that_was_sent_and_does_not_move_is_sent_again_only_later(bench: B
     assert sweep(bench) == {}
     bench.clock.advance(sweeping.SENT_AGAIN_AFTER.total_seconds())
     assert sweep(bench) == {"deferred_sent_again": 1}
+
+
+def test_behind_a_backlog_what_looks_still_is_repeated_ever_more_seldom_but_every_hour(bench: Bench) -> None:
+    bench.behave = raising(TransientFailure("speech_unavailable", "503"))
+    bench.deliver()
+    clock = HandClock(datetime.now(UTC) + sweeping.STALE_AFTER)
+    sent_at: list[int] = []
+
+    for minute in range(0, 240, 5):
+        if sweeper_of(bench, now=clock).sweep().actions:
+            sent_at.append(minute)
+        clock.advance(300)
+
+    waits = [later - earlier for earlier, later in pairwise(sent_at)]
+    assert waits == [30, 60, 60, 60], "as long as it has been still, an hour at most"
 
 
 # -- dead letters ------------------------------------------------------------------------------------------------

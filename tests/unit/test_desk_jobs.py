@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.desk_jobs import JobReport, ReplayOptions, SentItem, failure_share, outcome_of, step_sizes
+from shared.desk_jobs import (
+    LEASE_S,
+    JobReport,
+    ReplayOptions,
+    SentItem,
+    failure_share,
+    outcome_of,
+    pause_after_look,
+    step_sizes,
+)
 
 
 @pytest.mark.parametrize(
@@ -97,3 +106,9 @@ def test_what_remains_decides_about_the_exit_status(
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ReplayOptions(**wrong)
+
+
+def test_a_look_that_takes_long_makes_the_next_one_later_but_the_lock_is_kept() -> None:
+    assert pause_after_look(0.01) == 1.0
+    assert pause_after_look(0.2) == pytest.approx(4.0), "a twentieth of the time at most"
+    assert pause_after_look(30.0) < LEASE_S / 2

@@ -28,11 +28,14 @@ from infra.local.stack import Stack, StackOptions
 Report = Callable[[str], None]
 
 _SWEEP_EVERY_S = 2.0
+_SWEEPS_PER_CALL_S = 1 / 200
+"""A thousand calls are swept every 5 s: each sweep reads them all, and the emulator does one thing at a time."""
+_STALE_S = 8.0
+_STALE_PER_CALL_S = 1 / 40
+"""A thousand calls count as still after 25 s: so long is the queue before the emulators, with nothing broken."""
 _IMPATIENT = {
     # What waits for minutes in production waits for seconds here, so that a run sees it happen.
     "PIPELINE_LEASE_S": "6",
-    "PIPELINE_SWEEP_STALE_S": "8",
-    "PIPELINE_SWEEP_AGAIN_S": "4",
     "PIPELINE_CIRCUIT_PROBE_S": "2",
     "PIPELINE_TRANSCRIPT_LOOK_S": "4",
     "PIPELINE_SECRET_CACHE_TTL_S": "1",
@@ -117,7 +120,7 @@ def run_chaos(options: ChaosOptions, report: Report) -> ChaosResult:
             StackOptions(
                 state_dir=options.keep_logs or Path(folder),
                 backoff_scale=0,
-                environ={**os.environ, **_IMPATIENT, **_deaths(plan, marks)},
+                environ={**os.environ, **_IMPATIENT, **_sweeper_of(plan), **_deaths(plan, marks)},
             ),
             prepare=lambda env: _prepare(env, made),
         )
@@ -126,6 +129,11 @@ def run_chaos(options: ChaosOptions, report: Report) -> ChaosResult:
             report("the stack is up")
             with applied(stack.state.env):
                 return _storm(plan, _Scene(stack, env, made, marks), report)
+
+
+def _sweeper_of(plan: ChaosPlan) -> dict[str, str]:
+    stale_s = max(_STALE_S, len(plan.calls) * _STALE_PER_CALL_S)
+    return {"PIPELINE_SWEEP_STALE_S": f"{stale_s:.1f}", "PIPELINE_SWEEP_AGAIN_S": f"{stale_s / 2:.1f}"}
 
 
 def _deaths(plan: ChaosPlan, marks: Path) -> dict[str, str]:
@@ -168,7 +176,7 @@ def _storm(plan: ChaosPlan, scene: _Scene, report: Report) -> ChaosResult:
     sender = Sender(scene.env, scene.tenants, plan.calls, begun=begun)
     saboteur = Saboteur(scene.stack, scene.env, begun=begun, marks=scene.marks, report=report)
     mixer = Mixer(scene.env, seed=plan.seed)
-    with _sweeping(scene.env):
+    with _sweeping(scene.env, every_s=max(_SWEEP_EVERY_S, len(plan.calls) * _SWEEPS_PER_CALL_S)):
         mixer.start()
         saboteur.start(plan.faults)
         posts = plan.posts
@@ -198,10 +206,11 @@ def _report_share(number: int, count: int, report: Report) -> None:
 
 
 @contextmanager
-def _sweeping(env: Mapping[str, str]) -> Iterator[None]:
+def _sweeping(env: Mapping[str, str], *, every_s: float) -> Iterator[None]:
     """What Cloud Scheduler does, more often."""
     stopped = threading.Event()
-    thread = threading.Thread(target=_sweep_until, args=(f"{env['OPERATOR_URL']}/internal/sweep", stopped), daemon=True)
+    url = f"{env['OPERATOR_URL']}/internal/sweep"
+    thread = threading.Thread(target=_sweep_until, args=(url, stopped, every_s), daemon=True)
     thread.start()
     try:
         yield
@@ -210,8 +219,8 @@ def _sweeping(env: Mapping[str, str]) -> Iterator[None]:
         thread.join()
 
 
-def _sweep_until(url: str, stopped: threading.Event) -> None:
-    while not stopped.wait(_SWEEP_EVERY_S):
+def _sweep_until(url: str, stopped: threading.Event, every_s: float) -> None:
+    while not stopped.wait(every_s):
         try:
             httpx.post(url, timeout=30.0, trust_env=False)
         except httpx.HTTPError:

@@ -18,6 +18,8 @@ from shared.errors import PipelineError
 from shared.inbox import PREFIX as INBOX
 
 _LOOK_EVERY_S = 1.0
+_LOOK_SHARE = 0.1
+"""Looking reads every row: of the database's time it takes this share at most, and the rest is the pipeline's."""
 _REPLAY_AFTER_S = 4.0
 """A letter that has been open for so long is replayed: whatever was to come of it has come."""
 _STILL_S = 90.0
@@ -61,13 +63,14 @@ def settle(witness: Witness, desk: Desk, *, most_s: float, report: Callable[[str
     before: _Picture | None = None
     while (now := time.monotonic()) < min(begun + most_s, moved_at + _STILL_S):
         picture, letters = _look(witness)
+        looked_for_s = time.monotonic() - now
         if picture.is_quiet:
             return Rest(is_quiet=True, seconds=now - begun, replayed=replays.count)
         if picture != before:
             report(picture.line())
             before, moved_at = picture, now
         replays.send_old(letters, now=now)
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(max(_LOOK_EVERY_S, looked_for_s / _LOOK_SHARE))
     return Rest(is_quiet=False, seconds=time.monotonic() - begun, replayed=replays.count)
 
 

@@ -2,10 +2,12 @@
 
 One server plays api.callrail.com, app.callrail.com and the storage host (under `/s3/`). Besides the shared admin
 interface: `POST /_standin/recordings`, `POST /_standin/calls` and `DELETE /_standin/calls/<id>` (a call marked as spam
-disappears), `PUT /_standin/api_keys`, `PUT /_standin/budget`.
+disappears), `PUT /_standin/api_keys`, `PUT /_standin/budget`, and `PUT /_standin/webhooks` (`url`, `key`): from then on
+a call that is put with its `webhook` is announced there, signed; `{}` ends it.
 
-Operations for faults: `accounts.list`, `calls.list`, `calls.get`, `recording.json`, `recording.redirect`,
-`recording.file`. On `recording.file`, `drop_after` closes the connection in the middle of the audio.
+Operations for faults: `webhook` (`drop` loses one for ever), `accounts.list`, `calls.list`, `calls.get`,
+`recording.json`, `recording.redirect`, `recording.file`. On the last,
+`drop_after` closes the connection in the middle of the audio.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from flask import Flask, Response, abort, jsonify, request
 
 from infra.local.standins.callrail_calls import api_call, with_recording
 from infra.local.standins.callrail_listing import ListingError, chosen_fields, list_calls, shown
-from infra.local.standins.callrail_store import CallRailStore, Recording
+from infra.local.standins.callrail_store import CallRailStore, Recording, WebhookTarget
+from infra.local.standins.callrail_webhooks import announce
 from infra.local.standins.faults import FaultPlan, FaultRule, admin_blueprint
 from infra.local.standins.serving import drop_connection, make_http_server, port_argument
 
@@ -36,13 +39,13 @@ def create_app(store: CallRailStore | None = None, *, plan: FaultPlan | None = N
     app.json.sort_keys = False  # type: ignore[attr-defined] # the default provider has it; its base class does not
     app.config["MAX_CONTENT_LENGTH"] = _MAX_FORM_BYTES
     app.register_blueprint(admin_blueprint(plan, state=store.state, reset=store.reset))
-    _add_admin(app, store)
+    _add_admin(app, store, plan)
     _add_api(app, store, plan)
     _add_recording_hosts(app, store, plan)
     return app
 
 
-def _add_admin(app: Flask, store: CallRailStore) -> None:
+def _add_admin(app: Flask, store: CallRailStore, plan: FaultPlan) -> None:
     @app.post("/_standin/recordings")
     def put_recording() -> tuple[Response, int]:
         recording = _recording_from_request()
@@ -51,7 +54,16 @@ def _add_admin(app: Flask, store: CallRailStore) -> None:
 
     @app.post("/_standin/calls")
     def put_calls() -> tuple[str, int]:
-        _put_calls(store, request.get_json())
+        body = request.get_json()
+        _put_calls(store, body)
+        if store.target is not None and "webhook" in body:
+            announce(store.target, body["webhook"], store=store, plan=plan)
+        return "", 204
+
+    @app.put("/_standin/webhooks")
+    def put_webhooks() -> tuple[str, int]:
+        body = request.get_json()
+        store.target = WebhookTarget(**body) if body else None
         return "", 204
 
     @app.delete("/_standin/calls/<call_id>")

@@ -55,6 +55,16 @@ class Asked:
     with_api_key: bool
 
 
+@dataclass(frozen=True)
+class WebhookTarget:
+    """Where a company's webhooks go, as set on CallRail's screen."""
+
+    url: str
+    """The receiver's address without a path."""
+    key: str
+    """The company's signing key."""
+
+
 @dataclass
 class CallRailStore:
     """Thread-safe; everything a test may assert on is in `state()`."""
@@ -66,6 +76,10 @@ class CallRailStore:
     asked: list[Asked] = field(default_factory=list)
     budget: int | None = None
     """API requests left before 429; None means no limit."""
+    target: WebhookTarget | None = None
+    """None: the stand-in sends no webhooks, and tests post their own."""
+    webhooks: dict[str, str] = field(default_factory=dict)
+    """By call id: `sent <status>`, or `dropped`, and nobody tries again (callrail.md: no retries are documented)."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def note(self, operation: str, call_id: str, *, with_api_key: bool) -> None:
@@ -120,6 +134,7 @@ class CallRailStore:
                 "calls": [{"account_id": account, **call} for (account, _), call in self.calls.items()],
                 "requests": [vars(item) for item in self.asked],
                 "budget": self.budget,
+                "webhooks": dict(self.webhooks),
             }
 
     def reset(self) -> None:
@@ -129,6 +144,8 @@ class CallRailStore:
             self.calls.clear()
             self.asked.clear()
             self.budget = None
+            self.target = None
+            self.webhooks.clear()
 
 
 def _silent_wav(total: int) -> Iterator[bytes]:

@@ -33,6 +33,8 @@ class FaultRule(BaseModel):
     times: int = Field(default=1, ge=1)
     skip: int = Field(default=0, ge=0)
     """Let this many matching requests pass first."""
+    every: int = Field(default=1, ge=1)
+    """Then every so many-th one: 20 is 5%."""
     status: int = 503
     grpc_code: str = "UNAVAILABLE"
     headers: dict[str, str] = {}
@@ -79,7 +81,7 @@ class FaultPlan:
                 if left == 1:
                     del self._rules[index]
                 else:
-                    self._rules[index] = (rule, 0, left - 1)
+                    self._rules[index] = (rule, rule.every - 1, left - 1)
                 return rule, self._cleared
             return None, self._cleared
 
