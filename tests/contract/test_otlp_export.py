@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+from google.oauth2.credentials import Credentials
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -35,6 +36,7 @@ class Collector:
     spans: list[Any] = field(default_factory=list)
     metrics: list[dict[str, Any]] = field(default_factory=list)
     resources: list[dict[str, str]] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
 
     def take(self, path: str, body: bytes) -> None:
         if self.status != 200:
@@ -64,6 +66,7 @@ def collector() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
+            made.authorizations.append(self.headers.get("Authorization", ""))
             made.take(self.path, body)
             self.send_response(made.status)
             self.end_headers()
@@ -133,6 +136,21 @@ def test_metrics_arrive_as_cumulative_series_and_nothing_of_an_outage_is_missing
     assert 600.0 in list(histogram.data_points[0].explicit_bounds)
     assert histogram.data_points[0].sum == 700.0
     assert seen["pipeline_sweep_actions"].gauge.data_points[0].as_double == 4
+
+
+def test_google_gets_the_service_accounts_token(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Google's endpoint speaks the same protocol: a collector in its place, and credentials that are made up."""
+    credentials = Credentials(token="made-up-token")
+    monkeypatch.setattr("google.auth.default", lambda **_: (credentials, "my-project"))
+    monkeypatch.setattr("shared.gateways.telemetry_exports.GOOGLE_ENDPOINT", collector.url)
+    place = Destination("crm_sync", "p", "r", "v", "google", "google", "http://127.0.0.1:9", "", on_cloud_run=True)
+    telemetry = telemetry_to(place, Pace(0, 30, 100, 1.0))
+    telemetry.end(telemetry.begin("x", kind="internal", within=telemetry.trace_of("acme-plumbing", "r-1")))
+    telemetry.count(WEBHOOKS, outcome="accepted", code="")
+    telemetry.flush()
+
+    assert (len(collector.spans), collector.webhooks()) == (1, 1)
+    assert set(collector.authorizations) == {"Bearer made-up-token"}
 
 
 def test_google_without_credentials_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
