@@ -11,7 +11,6 @@ from handlers.cli import calls, dead_letters, keys, local, privacy, tenant, webh
 from handlers.cli.backfill import backfill, reconciliation
 from handlers.cli.bench import bench
 from handlers.cli.chaos import chaos
-from handlers.cli.cost import cost
 from handlers.cli.demo import demo
 from handlers.cli.migrate import migrate
 from handlers.cli.sweep import sweep
@@ -33,7 +32,6 @@ app.command()(backfill)
 app.command()(reconciliation)
 app.command()(bench)
 app.command()(chaos)
-app.command()(cost)
 app.command()(why)
 app.command()(trace)
 app.add_typer(calls.app, name="calls")
