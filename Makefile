@@ -12,7 +12,7 @@ WORKERS ?= 4
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup demo test up bench chaos chaos-series lint lock recordings clean
+.PHONY: help setup demo test up bench chaos chaos-series fuzz lint secrets audit sbom image-check lock recordings clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,11 +37,26 @@ chaos: $(READY) ## 500 calls under every fault we know, then an audit (ARGS="--s
 chaos-series: $(READY) ## 1,000 calls with each of 20 seeds; hours; goes on where chaos-series.jsonl ends
 	@$(BIN)/pipeline chaos --seeds 20 --calls 1000 --duration 5m $(ARGS)
 
+fuzz: $(READY) ## feed every parser and service with rubbish (ARGS="--budget 600"; --target, --seed, --repeat)
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
+
 lint: $(READY) ## ruff, mypy, import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+secrets: $(READY) ## keys and tokens committed by mistake
+	@$(BIN)/python -m infra.supply.secrets
+
+audit: $(READY) ## known weaknesses of what the locks pin (needs a network; says when it could not look)
+	@$(BIN)/python -m infra.supply.audit
+
+sbom: $(READY) ## what the image is made of: build/sbom.cdx.json (CycloneDX)
+	@$(BIN)/python -m infra.supply.sbom
+
+image-check: $(READY) ## the Dockerfile's steps in a clean directory, then every service as Cloud Run starts it (root, minutes)
+	@$(BIN)/python -m infra.supply.image
 
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-emit-find-links

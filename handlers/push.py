@@ -26,6 +26,10 @@ from shared.telemetry import OFF, Telemetry
 log = structlog.get_logger()
 
 
+_MOST_ATTEMPTS = 1_000_000
+"""Pub/Sub gives up after 100."""
+
+
 class BadEnvelope(ValueError):
     """Not a Pub/Sub push request: nothing of ours can be inside."""
 
@@ -37,15 +41,27 @@ def read_envelope(body: bytes) -> Delivery:
         message: dict[str, Any] = document["message"]
         attributes = message.get("attributes") or {}
         return Delivery(
-            message_id=str(message.get("messageId") or message.get("message_id") or ""),
+            message_id=_text(message.get("messageId") or message.get("message_id") or ""),
             data=base64.b64decode(message.get("data") or "", validate=True),
-            attributes={str(name): str(value) for name, value in attributes.items()},
-            subscription=str(document.get("subscription", "")),
-            attempt=document.get("deliveryAttempt"),
+            attributes={_text(name): _text(value) for name, value in attributes.items()},
+            subscription=_text(document.get("subscription", "")),
+            attempt=_attempt(document.get("deliveryAttempt")),
             published_at=_moment(message.get("publishTime") or message.get("publish_time")),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadEnvelope("not a Pub/Sub push request") from error
+
+
+def _text(value: object) -> str:
+    """As a text that can be stored and sent on: Pub/Sub's own are UTF-8. Raises `ValueError` for half characters."""
+    text = str(value)
+    text.encode()
+    return text
+
+
+def _attempt(value: object) -> int | None:
+    """Pub/Sub's count; None for anything else, because no delivery may fail over it."""
+    return value if type(value) is int and 0 < value < _MOST_ATTEMPTS else None
 
 
 def _moment(text: object) -> datetime | None:

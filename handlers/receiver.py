@@ -254,7 +254,7 @@ class Receiver:
 
     def _event(self, payload: dict[str, Any], tenant: Tenant, *, kind: WebhookKind, digest: str) -> CallReceived:
         subject = subject_id(payload, body_digest=digest)
-        if not _SAFE_SUBJECT.match(subject):
+        if not _SAFE_SUBJECT.fullmatch(subject):
             subject = f"body-{digest[:32]}"
         if kind == "post_call":
             request_id = first_request_id(tenant.tenant_id, subject)

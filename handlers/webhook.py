@@ -20,9 +20,12 @@ from handlers.webhook_body import CONTENT_TYPES
 
 log = structlog.get_logger()
 
+UTF8_NAMES = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+"""Charsets that UTF-8 reads as they are meant. Any other's body would mean to its sender what it does not to us."""
 SHARED_PATH = "/v1/callrail/webhook"
-_TENANT_PATH = re.compile(r"^/v1/callrail/webhook/(?P<token>[A-Za-z0-9_-]{22,64})/(?P<event>[a-z-]{1,40})$")
-_TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")
+TOKEN_PATTERN = "[A-Za-z0-9_-]{22,64}"  # noqa: S105 - what a token looks like
+_TENANT_PATH = re.compile(rf"{SHARED_PATH}/(?P<token>{TOKEN_PATTERN})/(?P<event>[a-z-]{{1,40}})")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]")
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class WebhookService:
             return Response("ok", 200, content_type="text/plain")
         if path == "/v1/health":
             return _only("GET", request, lambda: _answer(self.health.reply()))
-        match = _TENANT_PATH.match(path)
+        match = _TENANT_PATH.fullmatch(path)
         if match and is_known_event(match["event"]):
             return self._webhook(request, token=match["token"], event=match["event"])
         return _problem(404, "not_found", "no such address")
@@ -60,6 +63,8 @@ class WebhookService:
         content_type = request.mimetype
         if content_type not in CONTENT_TYPES:
             return _problem(415, "unsupported_content_type", f"send one of: {', '.join(sorted(CONTENT_TYPES))}")
+        if request.mimetype_params.get("charset", "utf-8").lower() not in UTF8_NAMES:
+            return _problem(415, "unsupported_charset", "send UTF-8")
         # One byte more than allowed: at its limit werkzeug ends a chunked body without a word.
         request.max_content_length = MAX_BODY_BYTES + 1
         try:
@@ -102,7 +107,7 @@ def _too_large() -> Response:
 def _traceparent(request: Request) -> str:
     """The HTTP request's own trace, which Cloud Run's front end begins; empty where there is none."""
     given = request.headers.get("traceparent", "")
-    return given if _TRACEPARENT.match(given) else ""
+    return given if _TRACEPARENT.fullmatch(given) else ""
 
 
 def _problem(status: int, code: str, message: str) -> Response:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from shared.gateways.tenants import SpannerTenantDirectory
     from shared.gateways.vault import Vault
     from shared.privacy import PrivacyDesk
+    from shared.retention import RetentionDesk
     from shared.runner import Runner
     from shared.story import SchemaGap
     from shared.sweeper import Sweeper
@@ -230,7 +231,17 @@ def privacy_desk(settings: Settings) -> PrivacyDesk:
     from shared.gateways.privacy_store import SpannerPrivacy
     from shared.privacy import PrivacyDesk
 
-    return PrivacyDesk(SpannerPrivacy(database(settings), vault(settings)), objects(settings), now)
+    store = SpannerPrivacy(database(settings), vault(settings))
+    return PrivacyDesk(store, objects(settings), crm_registry(settings), now)
+
+
+def retention_desk(settings: Settings) -> RetentionDesk:
+    """Applies tenants' retention to what is stored, for the command line."""
+    from shared.gateways.kept_objects import GcsKeptObjects
+    from shared.gateways.retention_store import SpannerRetention
+    from shared.retention import RetentionDesk
+
+    return RetentionDesk(SpannerRetention(database(settings)), GcsKeptObjects(objects(settings)), now)
 
 
 @cache

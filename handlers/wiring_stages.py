@@ -16,6 +16,7 @@ from shared.telemetry import OFF, Telemetry
 
 if TYPE_CHECKING:
     from shared.claims import Admission
+    from shared.fair_vendors import Fence
     from shared.runner import StageSpec
     from shared.stage import Completed, StageContext
     from shared.tenant_limits import TenantLimits
@@ -36,6 +37,7 @@ def stage_spec(name: str, settings: Settings, telemetry: Telemetry = OFF) -> Sta
 
 
 def _download(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
+    from shared.fair_vendors import FairRecordings
     from shared.gateways.call_merger import SpannerCallMerger
     from shared.gateways.recordings import CallRailRecordings
     from shared.guarded import GuardedRecordings
@@ -48,8 +50,9 @@ def _download(settings: Settings, service: Service, telemetry: Telemetry) -> Sta
         wiring.secrets(settings), max_bytes=settings.recording_max_bytes, local_base_url=settings.stand_ins.callrail_url
     )
     deps = download.DownloadDeps(
-        recordings=GuardedRecordings(
-            MeasuredRecordings(recordings, telemetry), wiring.breaker(settings, role="download")
+        recordings=FairRecordings(
+            GuardedRecordings(MeasuredRecordings(recordings, telemetry), wiring.breaker(settings, role="download")),
+            _fence(settings, "CallRail"),
         ),
         objects=wiring.objects(settings),
         calls=wiring.calls(settings, role="download"),
@@ -110,7 +113,7 @@ def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> S
         run=within_share(partial(transcribe.submit, deps=deps), _shares(settings), vendor="Speech-to-Text"),
         after_failure=partial(left_incomplete, now=wiring.now),
         resume=partial(transcribe.collect, deps=deps),
-        clean_up=partial(transcribe.drop_audio, deps=deps),
+        clean_up=partial(transcribe.clean_up, deps=deps),
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
     )
@@ -144,6 +147,7 @@ def _analyze(settings: Settings, service: Service, telemetry: Telemetry) -> Stag
 
 
 def _crm_sync(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
+    from shared.fair_vendors import FairCrms
     from shared.guarded import GuardedCrms
     from shared.measured import MeasuredCrms
     from shared.runner import StageSpec
@@ -151,7 +155,9 @@ def _crm_sync(settings: Settings, service: Service, telemetry: Telemetry) -> Sta
 
     measured = MeasuredCrms(wiring.crm_registry(settings), telemetry)
     crms = GuardedCrms(measured, wiring.breaker(settings, role="crm_sync"))
-    deps = crm_sync.CrmSyncDeps(crms=crms, calls=wiring.crm_calls(settings, role="crm_sync"))
+    fences = {"hubspot": _fence(settings, "HubSpot"), "salesforce": _fence(settings, "Salesforce")}
+    fair = FairCrms(crms, fences.__getitem__)
+    deps = crm_sync.CrmSyncDeps(crms=fair, calls=wiring.crm_calls(settings, role="crm_sync"))
     return StageSpec(
         name="crm_sync",
         accepts=(CallAnalyzed, CallLeftIncomplete),
@@ -163,10 +169,16 @@ def _crm_sync(settings: Settings, service: Service, telemetry: Telemetry) -> Sta
 
 
 def _shares(settings: Settings) -> TenantLimits:
-    """Google's quotas are the project's: a tenant gets a share. CallRail and CRMs count by the tenant's own account."""
+    """Google's quotas are the project's, and the workers are everybody's: a tenant gets a share of both."""
     from shared.tenant_limits import TenantLimits
 
     return TenantLimits(rate_per_s=settings.stage_tenant_rate, burst=settings.stage_tenant_burst)
+
+
+def _fence(settings: Settings, vendor: str) -> Fence:
+    from shared.fair_vendors import Fence
+
+    return Fence(vendor, _shares(settings), wiring.now)
 
 
 def _lease(settings: Settings, service: Service) -> timedelta:

@@ -16,6 +16,10 @@ Provider = Literal["hubspot", "salesforce"]
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
 
+LONGEST_S = 31_536_000
+"""A year: nothing that lasts longer is a call, and sums of time stay dates."""
+
+
 class Marketing(Contract):
     """What made the phone ring; passed on to the CRM because it is what makes a lead worth money."""
 
@@ -50,7 +54,7 @@ class CallDetails(Contract):
     voicemail: bool = False
     call_type: str = ""
     started_at: AwareDatetime | None = None
-    duration_s: int | None = Field(default=None, ge=0)
+    duration_s: int | None = Field(default=None, ge=0, le=LONGEST_S)
     caller_number: str = ""
     caller_name: str = ""
     tracking_number: str = ""
@@ -61,7 +65,7 @@ class CallDetails(Contract):
     country: str = ""
     first_call: bool | None = None
     recording_url: str = ""
-    recording_duration_s: int | None = None
+    recording_duration_s: int | None = Field(default=None, le=LONGEST_S)
     marketing: Marketing = Marketing()
     marks: Marks = Marks()
 

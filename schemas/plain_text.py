@@ -14,7 +14,7 @@ _BARE_DOMAIN = re.compile(
 )
 """Many CRMs turn these into links by themselves; e-mail addresses (after an @) stay."""
 _REMOVED = "[link removed]"
-_FORMULA_STARTS = "=+-@|%\t\r "
+FORMULA_STARTS = "=+-@|%\t\r "
 """What a spreadsheet takes for the beginning of a formula when a CRM's list is exported as CSV."""
 
 
@@ -26,4 +26,4 @@ def without_links(text: str) -> str:
 
 def without_formula(text: str) -> str:
     """Without the characters at its beginning that make a cell a formula."""
-    return text.lstrip(_FORMULA_STARTS)
+    return text.lstrip(FORMULA_STARTS)

@@ -20,13 +20,13 @@ SignatureScheme = Literal["callrail", "forwarder"]
 
 def check_tenant_id(value: str) -> str:
     """A tenant id goes into object names and secret names, so its letters are few."""
-    if not TENANT_ID_PATTERN.match(value):
+    if not TENANT_ID_PATTERN.fullmatch(value):
         raise ValueError("use 3 to 40 lower-case letters, digits and dashes, not starting or ending with a dash")
     return value
 
 
 def check_secret_name(value: str) -> str:
-    if not SECRET_NAME_PATTERN.match(value):
+    if not SECRET_NAME_PATTERN.fullmatch(value):
         raise ValueError(
             "this must be the name of a Secret Manager secret (letters, digits, '-', '_'), never the secret itself"
         )
@@ -106,8 +106,19 @@ class RecordingConfig(Contract):
     """On two-channel audio, the channel that carries the business (the other is the caller)."""
 
 
+RETENTION_DAYS = 760
+"""CallRail's own 25 months; `sql/010_retention.sql` has the same number for rows that nobody gave a time."""
+SHORTEST_RETENTION_DAYS = 35
+"""Pub/Sub can bring a message for 31 days: a call that is forgotten sooner would be taken for a new one."""
+
+
 class PrivacyConfig(Contract):
-    """What of a caller's words is kept from the stored transcript and from the CRMs."""
+    """What of a caller's words is kept from the stored transcript and from the CRMs, and for how long."""
+
+    retention_days: int = Field(default=RETENTION_DAYS, ge=SHORTEST_RETENTION_DAYS, le=3650)
+    """Days after which Spanner removes a call's rows: record, transcript, analysis, events, dead letters."""
+    audio_retention_days: int = Field(default=365, ge=1, le=3650)
+    """Days after which Cloud Storage removes a recording; never longer than the call itself is kept."""
 
     redact: tuple[RedactionKind, ...] = ("card", "ssn", "email", "bank", "digits")
     """What is masked before a transcript is stored; an empty list keeps everything."""
@@ -115,6 +126,10 @@ class PrivacyConfig(Contract):
     """Delete the recording and Speech's raw output once the transcript is stored."""
     consent_tag: str = Field(default="", max_length=100)
     """CallRail tag without which a call is neither downloaded nor transcribed; empty asks for none."""
+
+    @property
+    def audio_days(self) -> int:
+        return min(self.audio_retention_days, self.retention_days)
 
 
 class TenantConfig(Contract):

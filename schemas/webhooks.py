@@ -39,6 +39,9 @@ _POST_CALL_NAMES = frozenset(
 )
 """Present (often empty) in every post-call body and in no pre-call body."""
 
+_YEARS = range(2000, 2200)
+"""Before CallRail was, and so far ahead that sums of time leave the calendar."""
+
 Payload = Mapping[str, Any]
 
 
@@ -221,9 +224,12 @@ def _moment(name: str, text: str) -> datetime:
     """ISO 8601 with an offset, or CallRail's `YYYY-MM-DD HH:MM:SS`, which is UTC."""
     try:
         moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise WebhookShapeError(f"{name} is not a time") from error
+    if moment.year not in _YEARS:
+        raise WebhookShapeError(f"{name} is not the time of a call")
+    return moment
 
 
 def kind_of(payload: Payload, event_name: str | None) -> WebhookKind:

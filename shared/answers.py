@@ -21,6 +21,8 @@ class Answer:
 BLOCKED_PAUSE = timedelta(minutes=5)
 """How long a blocked run sleeps before the sweeper tries it again, where nobody knows better."""
 
+LONGEST_PAUSE = timedelta(days=1)
+"""Whatever a vendor asks for: some hints do not even fit into a date."""
 LONGEST_BACKOFF_S = 60.0
 """A vendor that asks for a longer pause gets it by deferral, not by redeliveries."""
 
@@ -41,7 +43,7 @@ def consequence_of(error: PipelineError, *, now: datetime) -> Consequence:
     sleep = partial(Sleep, error_code=error.code, error_detail=error.detail, error_fix=error.fix)
     match error:
         case TransientFailure(retry_after_s=pause_s) if pause_s is not None and pause_s > LONGEST_BACKOFF_S:
-            return Consequence(sleep("deferred", due_at=now + timedelta(seconds=pause_s)), ACKNOWLEDGED)
+            return Consequence(sleep("deferred", due_at=now + _pause(pause_s)), ACKNOWLEDGED)
         case TransientFailure(retry_after_s=pause_s):
             return Consequence(sleep("retrying"), Answer(503, retry_after_s=pause_s))
         case NotReady():
@@ -53,3 +55,7 @@ def consequence_of(error: PipelineError, *, now: datetime) -> Consequence:
             return Consequence(sleep("blocked", due_at=due_at, vendor=error.vendor), ACKNOWLEDGED)
         case _:
             return Consequence(sleep("failed"), None)
+
+
+def _pause(seconds: float) -> timedelta:
+    return timedelta(seconds=min(seconds, LONGEST_PAUSE.total_seconds()))

@@ -56,6 +56,8 @@ class NewRun:
     worker: str
     lease_until: datetime
     event: str
+    expires_at: datetime
+    """When Spanner may remove the request and the call that this run admits."""
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NoReturn
 
 from pydantic import ValidationError
 
 from schemas.events import EVENT_TYPES, Event
 from shared.errors import InvalidEvent, NotReady
 
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
 KNOWN_VERSION = 1
 """The newest event version this code understands."""
 
@@ -64,18 +68,38 @@ def parse_event(data: bytes) -> Event:
     try:
         return event_class.model_validate(document)
     except ValidationError as error:
-        fields = ", ".join(sorted({".".join(str(part) for part in item["loc"]) for item in error.errors()}))
+        fields = ", ".join(sorted({_place(item["loc"], event_class) for item in error.errors()}))
         raise InvalidEvent("event_against_schema", f"wrong or missing: {fields}") from error
+
+
+def _place(location: tuple[int | str, ...], event_class: type[Event]) -> str:
+    """The field that is wrong; a name that is none of ours is not repeated, it may be somebody's."""
+    name = str(location[0]) if location else "the event"
+    return name if not location or name in event_class.model_fields else "an unknown field"
 
 
 def _document(data: bytes) -> dict[str, object]:
     try:
-        document = json.loads(data)
+        document = json.loads(data, parse_constant=_refuse, parse_float=_finite)
+        if _HALF_CHARACTER.search(data):
+            json.dumps(document, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InvalidEvent("event_not_json", "the message body is not JSON") from error
     if not isinstance(document, dict):
         raise InvalidEvent("event_not_json", "the message body is not a JSON object")
     return document
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """Raises `ValueError` for what no float holds: it would leave as null."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("too large a number")
+    return number
 
 
 def _check_agreement(event: Event, attributes: Mapping[str, str]) -> None:

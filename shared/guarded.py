@@ -31,6 +31,9 @@ class GuardedCrm:
     def prepare(self) -> list[str]:
         return self.gateway.prepare()
 
+    def inspect(self) -> list[str]:
+        return self.gateway.inspect()
+
 
 @dataclass(frozen=True)
 class GuardedCrms:

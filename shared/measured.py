@@ -152,6 +152,9 @@ class MeasuredCrm:
         with vendor_request(self.telemetry, self.provider, "sync_call", tenant_id=self.tenant_id):
             return self.gateway.sync_call(call)
 
+    def inspect(self) -> list[str]:
+        return self.gateway.inspect()
+
     def prepare(self) -> list[str]:
         return self.gateway.prepare()
 

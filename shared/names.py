@@ -6,6 +6,7 @@ import hashlib
 import re
 from typing import NamedTuple
 
+from schemas.tenant import TENANT_ID_PATTERN
 from shared.errors import InvalidEvent
 
 _SAFE_ID = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
@@ -54,8 +55,8 @@ class TranscriptOwner(NamedTuple):
 
 def owner_of_transcript(object_name: str) -> TranscriptOwner:
     """Whose output object this is. Raises `InvalidEvent` for any other name."""
-    match = _TRANSCRIPT_OBJECT.match(object_name)
-    if match is None:
+    match = _TRANSCRIPT_OBJECT.fullmatch(object_name)
+    if match is None or not TENANT_ID_PATTERN.fullmatch(match["tenant"]):
         raise InvalidEvent(
             "not_a_transcript_object",
             "the object's name does not follow transcripts/<tenant>/<request>/…",
@@ -65,6 +66,6 @@ def owner_of_transcript(object_name: str) -> TranscriptOwner:
 
 def _safe(call_id: str) -> str:
     """Call ids come from outside; anything but plain letters is replaced by its digest."""
-    if _SAFE_ID.match(call_id) and ".." not in call_id:
+    if _SAFE_ID.fullmatch(call_id) and ".." not in call_id:
         return call_id
     return hashlib.sha256(call_id.encode()).hexdigest()[:40]

@@ -109,8 +109,12 @@ class ObjectStore(Protocol):
 
     bucket: str
 
-    def create(self, name: str, chunks: Iterator[bytes], *, content_type: str) -> StoredObject | None:
+    def create(
+        self, name: str, chunks: Iterator[bytes], *, content_type: str, custom_time: datetime | None = None
+    ) -> StoredObject | None:
         """Stream `chunks` into a new object (`if_generation_match=0`); None when it already exists.
+
+        The bucket's life cycle deletes it a day after `custom_time` (infra/retention.json).
 
         Memory stays constant. An error raised by `chunks` aborts the upload: no object appears.
         """
@@ -263,7 +267,14 @@ class CrmGateway(Protocol):
         ...
 
     def prepare(self) -> list[str]:
-        """Create or check the custom properties and fields we write; return what was done or is missing."""
+        """Create or check the custom properties and fields we write; return what was done or is missing.
+
+        One line each: `ok: …`, `created: …`, `note: …`, or `missing: …` with what a person has to do.
+        """
+        ...
+
+    def inspect(self) -> list[str]:
+        """What `prepare` would say, with `would create: …` for what it would make; changes nothing."""
         ...
 
 

@@ -7,17 +7,26 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from schemas.tenant import Tenant
+from shared.crm_erasure import (
+    REMAINS_FOUND_PEOPLE,
+    REMAINS_IN_CRM,
+    CrmErased,
+    CrmErasers,
+    CrmPointer,
+    erasure_of,
+)
 from shared.names import recording_object, transcript_prefix
 from shared.ports import Clock, ObjectStore
 
 REMAINS_AFTER_ERASURE = (
     "Pub/Sub keeps messages of these calls until they are acknowledged, dead letters for up to 31 days",
-    "what the CRMs hold under crm_records: erase it there",
     "dead letters that name no tenant (under `unassigned`): look there when a number is meant",
     "CallRail's own copy of the call and its recording",
     "ids of calls and requests, states, times and billed amounts, which name nobody",
     "a webhook that CallRail sends about an erased call later is kept, sealed; erase again to remove it",
 )
+REMAINS_WITHOUT_CRM = "what the CRMs hold under crm_records: erase it there, or with --crm"
 REMAINS_AFTER_OFFBOARDING = (
     "Pub/Sub keeps messages until they are acknowledged, dead letters for up to 31 days",
     "processes that hold the keys forget them within the keyset cache's time (see cached_for_s)",
@@ -25,17 +34,6 @@ REMAINS_AFTER_OFFBOARDING = (
     "what the CRMs hold, and the tenant's secrets in Secret Manager: remove them there",
     "ids, states, times, billed amounts and the audit log, which name no caller",
 )
-
-
-@dataclass(frozen=True)
-class CrmPointer:
-    """A record of the call in a CRM."""
-
-    provider: str
-    person_type: str
-    person_id: str
-    activity_type: str
-    activity_id: str
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ class Certificate:
     actor: str
     at: datetime
     calls: tuple[ErasedCall, ...] = ()
+    crm_erased: tuple[CrmErased, ...] = ()
+    """What CRMs were asked to remove, and did."""
     keysets_destroyed: int = 0
     unreadable_rows: dict[str, int] = field(default_factory=dict)
     objects_deleted: int = 0
@@ -74,6 +74,10 @@ class PrivacyStore(Protocol):
 
     def requests_of(self, tenant_id: str, call_id: str) -> list[str]: ...
 
+    def crm_records(self, tenant_id: str, call_id: str) -> list[CrmPointer]: ...
+
+    def record_crm_erasure(self, tenant_id: str, erased: CrmErased, *, actor: str) -> None: ...
+
     def erase(self, tenant_id: str, call_id: str, *, objects: Sequence[str], actor: str) -> ErasedCall: ...
 
     def export(self, tenant_id: str, call_id: str) -> dict[str, Any]: ...
@@ -87,10 +91,37 @@ class PrivacyDesk:
 
     store: PrivacyStore
     objects: ObjectStore
+    crms: CrmErasers
     now: Clock
 
-    def erase(self, tenant_id: str, call_ids: Sequence[str], *, subject: str, actor: str) -> Certificate:
-        """Remove everything about these calls. Objects go first: an interrupted erasure still finds the calls again."""
+    def erase_in_crms(
+        self, tenant: Tenant, call_ids: Sequence[str], *, e164: str, with_found_people: bool, actor: str
+    ) -> tuple[CrmErased, ...]:
+        """Remove the calls' records from the tenant's CRMs; before `erase`, which forgets where they are."""
+        pointers = [one for call_id in call_ids for one in self.store.crm_records(tenant.tenant_id, call_id)]
+        done = []
+        for provider in tenant.config.crm_config.providers:
+            theirs = [one for one in pointers if one.provider == provider]
+            wanted = erasure_of(theirs, call_ids=call_ids, e164=e164, with_found_people=with_found_people)
+            erased = self.crms.for_tenant(tenant, provider).erase(wanted)
+            self.store.record_crm_erasure(tenant.tenant_id, erased, actor=actor)
+            done.append(erased)
+        return tuple(done)
+
+    def erase(
+        self,
+        tenant_id: str,
+        call_ids: Sequence[str],
+        *,
+        subject: str,
+        actor: str,
+        in_crms: tuple[CrmErased, ...] | None = None,
+        with_found_people: bool = False,
+    ) -> Certificate:
+        """Remove everything about these calls. Objects go first: an interrupted erasure still finds the calls again.
+
+        `in_crms` is what `erase_in_crms` did, for the certificate; None when nobody asked for it.
+        """
         erased = []
         for call_id in call_ids:
             names = self._delete(self._prefixes(tenant_id, call_id))
@@ -103,7 +134,8 @@ class PrivacyDesk:
             self.now(),
             calls=tuple(erased),
             objects_deleted=sum(len(call.objects) for call in erased),
-            remains=REMAINS_AFTER_ERASURE,
+            crm_erased=in_crms or (),
+            remains=(*REMAINS_AFTER_ERASURE, *_remains_in_crms(in_crms, with_found_people=with_found_people)),
         )
 
     def export(self, tenant_id: str, call_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -138,3 +170,10 @@ class PrivacyDesk:
                     self.objects.delete(name)
                 deleted += names
         return tuple(deleted)
+
+
+def _remains_in_crms(in_crms: tuple[CrmErased, ...] | None, *, with_found_people: bool) -> list[str]:
+    if in_crms is None:
+        return [REMAINS_WITHOUT_CRM]
+    found = [] if with_found_people else [REMAINS_FOUND_PEOPLE]
+    return [*(REMAINS_IN_CRM[erased.provider] for erased in in_crms), *found]

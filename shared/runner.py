@@ -16,7 +16,7 @@ from uuid import uuid4
 import structlog
 
 from schemas.events import Event, TranscriptionOutput
-from schemas.tenant import Tenant
+from schemas.tenant import RETENTION_DAYS, Tenant
 from shared.active_claims import ActiveClaims
 from shared.answers import ACKNOWLEDGED, AGAIN, Answer, consequence_of
 from shared.claims import (
@@ -75,7 +75,7 @@ class StageSpec:
     max_attempts: int
     resume: Callable[[StageContext], Completed] | None = None
     admit: Callable[[Event], Admission | None] | None = None
-    absorb: Callable[[Event], Event | None] | None = None
+    absorb: Callable[[Event, Owner], Event | None] | None = None
     after_failure: Callable[[StageRun], Event | None] | None = None
     clean_up: Callable[[StageRun, Tenant], None] | None = None
 
@@ -160,6 +160,7 @@ class Runner:
             worker=self.worker,
             lease_until=self.now() + self.stage.lease,
             event=event.model_dump_json(),
+            expires_at=self.now() + timedelta(days=_retention_days(owner)),
         )
         admission = self.stage.admit(event) if self.stage.admit else None
         try:
@@ -192,7 +193,7 @@ class Runner:
     ) -> Answer:
         if self.stage.absorb and isinstance(event, Event):
             # Before the row is judged: what this event brings may be what the row waits for.
-            self._publish_also(self.stage.absorb(event))
+            self._publish_also(self.stage.absorb(event, owner))
         run = self.store.read(key)
         is_continuation = isinstance(event, TranscriptionOutput) or is_swept(delivery)
         if run is None:
@@ -203,6 +204,7 @@ class Runner:
             case Verdict.OURS:
                 return self._attempt(run, delivery, event, owner)
             case Verdict.REPEAT_NEXT_EVENT:
+                self._clean_up(run, owner)  # a crash after the record has left it undone
                 return self._publish_next(run.next_event, delivery)
             case Verdict.REPEAT_DEAD_LETTER:
                 return self._give_up_again(run, delivery)
@@ -368,3 +370,8 @@ class Runner:
         detail = f"{type(error).__name__}, traceback digest {digest}"
         self._sleep(run, Sleep("retrying", error_code="internal_error", error_detail=detail))
         return Answer(500)
+
+
+def _retention_days(owner: Owner) -> int:
+    """A tenant whose settings cannot be read has the longest usual time; `pipeline privacy retention` corrects it."""
+    return RETENTION_DAYS if isinstance(owner, TenantBlocked) else owner.config.privacy.retention_days

@@ -71,7 +71,8 @@ class Settings(BaseSettings):
     sends nothing twice, so it is a fence against floods and no quota: twenty times what a large agency's calls make."""
     receiver_tenant_burst: float = Field(default=2000.0, ge=1)
     stage_tenant_rate: float = Field(default=50.0, gt=0)
-    """Calls a second that one tenant may begin at Speech or at the model, in each worker process; more wait."""
+    """Calls a second that one tenant may begin at each vendor, from CallRail to the CRMs, in each worker process;
+    more wait."""
     stage_tenant_burst: float = Field(default=500.0, ge=1)
     circuit_probe_s: float = Field(default=300.0, gt=0)
     """How often a vendor that refuses a tenant is tried again."""

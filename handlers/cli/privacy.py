@@ -24,16 +24,31 @@ PhoneOption = Annotated[str | None, typer.Option("--phone", help="a caller's num
 
 
 @app.command()
-def erase(tenant: TenantOption, call: CallOption = None, phone: PhoneOption = None) -> None:
+def erase(
+    tenant: TenantOption,
+    call: CallOption = None,
+    phone: PhoneOption = None,
+    crm: Annotated[bool, typer.Option("--crm", help="also in the tenant's CRMs: calls, and people we made")] = False,
+    crm_found_people: Annotated[
+        bool, typer.Option("--crm-found-people", help="with --crm: also people whom somebody else had entered")
+    ] = False,
+) -> None:
     """Remove everything about a call, or about all calls of a number. Prints a certificate (JSON).
 
-    Harmless to repeat. Records in the CRMs are named in the certificate, and stay.
+    Harmless to repeat. Without --crm, records in the CRMs are named in the certificate, and stay. With it they go
+    first: when a CRM refuses, nothing else is removed yet. People go only when --phone is given.
     """
     from handlers import wiring
 
     settings = load_settings()
     subject, calls = _subject(settings, tenant, call, phone)
-    certificate = wiring.privacy_desk(settings).erase(tenant, calls, subject=subject, actor=actor())
+    desk, options = wiring.privacy_desk(settings), {"with_found_people": crm_found_people}
+    in_crms = None
+    if crm:
+        owner = wiring.tenant_store(settings).show(tenant).tenant
+        number = to_e164(phone or "")
+        in_crms = desk.erase_in_crms(owner, calls, e164=number, actor=actor(), **options)
+    certificate = desk.erase(tenant, calls, subject=subject, actor=actor(), in_crms=in_crms, **options)
     typer.echo(_document(certificate))
 
 
@@ -59,6 +74,32 @@ def export(
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(found, file, indent=2, ensure_ascii=False)
     typer.echo(f"{len(found)} calls written to {out}")
+
+
+@app.command()
+def retention(
+    tenant: TenantOption,
+    sweep: Annotated[bool, typer.Option("--sweep", help="also remove what is past its time, now")] = False,
+) -> None:
+    """Bring what is stored to the tenant's present retention (after a change of its settings).
+
+    New calls follow the setting by themselves. Harmless to repeat or to stop: the next run takes what is left. On
+    Google, Spanner and Cloud Storage remove what is past its time; `--sweep` does it where they do not (locally).
+    """
+    from handlers import wiring
+
+    settings = load_settings()
+    owner = wiring.tenant_store(settings).show(tenant).tenant
+    desk = wiring.retention_desk(settings)
+    privacy = owner.config.privacy
+    typer.echo(f"calls are kept {privacy.retention_days} days, recordings {privacy.audio_days} days")
+    typer.echo(f"changed: {_counts(desk.restamp(owner, actor=actor()))}")
+    if sweep:
+        typer.echo(f"removed: {_counts(desk.sweep(owner, actor=actor()))}")
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
 
 
 def shred(settings: Settings, tenant_id: str, *, actor: str) -> str:

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from handlers.cli.tenant_check import check
 from handlers.cli.tenant_document import TenantDocument, read_document
+from handlers.cli.tenant_export import export
+from handlers.cli.tenant_onboard import onboard
 from handlers.cli.tenant_rotation import rotate_secret
 from shared.errors import ConfigurationError
 from shared.settings import Settings, load_settings
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from shared.ports import Secrets
 
 app = typer.Typer(help="Create, look at and change tenants.", no_args_is_help=True)
+app.command()(onboard)
+app.command()(export)
 app.command()(check)
 app.command()(rotate_secret)
 

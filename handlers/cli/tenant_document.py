@@ -73,7 +73,7 @@ def read_document(text: str, *, source: str, tenant_id: str | None = None, name:
 
     Raises `ConfigurationError` with one line for every mistake: path, what is wrong, what to do.
     """
-    document = _load(text, source)
+    document = load_json_object(text, source)
     wrapped = "config" in document
     config = document.pop("config") if wrapped else {k: v for k, v in document.items() if k not in _TOP_FIELDS}
     top = document if wrapped else {k: v for k, v in document.items() if k in _TOP_FIELDS}
@@ -95,7 +95,8 @@ def read_document(text: str, *, source: str, tenant_id: str | None = None, name:
     return TenantDocument(tenant, new_secrets)
 
 
-def _load(text: str, source: str) -> dict[str, Any]:
+def load_json_object(text: str, source: str) -> dict[str, Any]:
+    """The file's JSON object. Raises `ConfigurationError` naming line and column, or a name that stands twice."""
     repeated: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -107,6 +108,10 @@ def _load(text: str, source: str) -> dict[str, Any]:
         document = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=pairs)
     except json.JSONDecodeError as error:
         raise _mistakes(source, [f"line {error.lineno}, column {error.colno}: not JSON ({error.msg})"]) from None
+    except (ValueError, RecursionError):
+        raise _mistakes(
+            source, ["not JSON that can be read: nested too deeply, or a number of thousands of digits"]
+        ) from None
     if not isinstance(document, dict):
         raise _mistakes(source, ["the file must hold one JSON object"])
     if repeated:
@@ -116,7 +121,7 @@ def _load(text: str, source: str) -> dict[str, Any]:
 
 def _secret_name(tenant_id: Any) -> str:
     """`<tenant id>-webhook-secret`; an id that is a mistake itself must not cause a second one here."""
-    sound = isinstance(tenant_id, str) and TENANT_ID_PATTERN.match(tenant_id)
+    sound = isinstance(tenant_id, str) and TENANT_ID_PATTERN.fullmatch(tenant_id)
     return f"{tenant_id if sound else 'tenant'}-webhook-secret"
 
 

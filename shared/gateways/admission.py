@@ -57,11 +57,12 @@ def admit(writer: Any, run: NewRun, admission: Admission, vault: TenantVault) ->
         state="active",
         stage=run.key.stage,
         received_at=admission.received_at,
+        expires_at=run.expires_at,
         created_at=COMMIT_TIMESTAMP,
         updated_at=COMMIT_TIMESTAMP,
     )
     if admission.said:
-        _put_call(writer.insert, run, admission.said, vault, created_at=COMMIT_TIMESTAMP)
+        _put_call(writer.insert, run, admission.said, vault, expires_at=run.expires_at, created_at=COMMIT_TIMESTAMP)
 
 
 def admit_to_known_call(
@@ -82,7 +83,7 @@ def admit_to_known_call(
         known = [stored_merge(vault.open(run.call_id, "details", details), ranks) for details, ranks, _ in rows]
         merged = merge(known[0], said) if known else said
         admit(transaction, run, Admission(admission.kind, admission.origin, admission.received_at, said=None), vault)
-        created = {} if known else {"created_at": COMMIT_TIMESTAMP}
+        created = {} if known else {"expires_at": run.expires_at, "created_at": COMMIT_TIMESTAMP}
         if not any(erased for _, _, erased in rows):
             _put_call(transaction.update if known else transaction.insert, run, merged, vault, **created)
         insert_run(transaction, run, vault)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from google.cloud.spanner_v1 import param_types
 
 from schemas.calls import CallDetails
+from schemas.tenant import RETENTION_DAYS
 from shared.call_merge import Merged, Ranks, merge
 from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact
 from shared.gateways.queries import query
@@ -45,7 +46,7 @@ class SpannerCallMerger:
         def work(transaction: Any) -> KnownCall:
             rows = _rows(transaction, {**key, **first})
             if not rows:
-                _write(transaction, "insert_details", key, said, vault)
+                _insert(transaction, key, said, vault, expires_at=now + _retention(transaction, tenant_id))
                 return KnownCall(details=said.details, started=False, analyzed=False, recorded=False, no_audio=False)
             details, ranks, analyzed, recorded, no_audio, erased, started = rows[0]
             if erased:
@@ -53,7 +54,7 @@ class SpannerCallMerger:
             known = stored_merge(vault.open(key["call_id"], "details", details), ranks)
             merged = merge(known, said)
             is_news = merged.details.recording_url != known.details.recording_url
-            _write(transaction, "update_details", key, merged, vault)
+            _update(transaction, key, merged, vault)
             if is_news and not recorded:
                 wake = {**first, "now": now}
                 types = {**_FIRST_TYPES, "now": param_types.TIMESTAMP}
@@ -93,12 +94,29 @@ def _rows(transaction: Any, params: dict[str, Any]) -> list[list[Any]]:
     return list(rows)
 
 
-def _write(transaction: Any, name: str, key: dict[str, str], merged: Merged, vault: TenantVault) -> None:
-    params = {
+def _retention(transaction: Any, tenant_id: str) -> timedelta:
+    """How long the tenant keeps calls; asked for once in a call's life."""
+    sql, params = query("tenants", "retention_of"), {"tenant_id": tenant_id}
+    rows = transaction.execute_sql(sql, params=params, param_types={"tenant_id": param_types.STRING})
+    return timedelta(days=next((days for (days,) in rows), RETENTION_DAYS))
+
+
+def _insert(transaction: Any, key: dict[str, str], said: Merged, vault: TenantVault, *, expires_at: datetime) -> None:
+    params = {**_params(key, said, vault), "expires_at": expires_at}
+    types = {**_ROW_TYPES, "expires_at": param_types.TIMESTAMP}
+    transaction.execute_update(query("calls", "insert_details"), params=params, param_types=types)
+
+
+def _update(transaction: Any, key: dict[str, str], merged: Merged, vault: TenantVault) -> None:
+    params = _params(key, merged, vault)
+    transaction.execute_update(query("calls", "update_details"), params=params, param_types=_ROW_TYPES)
+
+
+def _params(key: dict[str, str], merged: Merged, vault: TenantVault) -> dict[str, Any]:
+    return {
         **key,
         "details": vault.seal(key["call_id"], "details", merged.details.model_dump_json()),
         "caller_hash": vault.phone_hash(merged.details.caller_number),
         "ranks": json.dumps(merged.ranks),
         "started_at": merged.details.started_at,
     }
-    transaction.execute_update(query("calls", name), params=params, param_types=_ROW_TYPES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from schemas.plain_text import without_formula
 from shared.gateways.hubspot_text import cut, plain
 
 LONGEST_NAME = 100
@@ -65,6 +66,8 @@ def person_name(caller_name: str, *, city: str = "", state: str = "") -> tuple[s
     last, comma, first = (part.strip() for part in name.partition(","))
     if not comma:
         first, _, last = name.rpartition(" ")
+    # Each becomes a cell of its own, whatever stood before it in the caller id.
+    first, last = without_formula(first), without_formula(last)
     return cut(first, LONGEST_NAME), cut(last, LONGEST_NAME)
 
 

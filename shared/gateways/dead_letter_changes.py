@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +30,7 @@ from shared.gateways.vault import Vault
 Statement = tuple[str, dict[str, Any], dict[str, Any]]
 
 LETTER_KEY = {"tenant_id": param_types.STRING, "dead_letter_id": param_types.STRING}
+_TENANT = {"tenant_id": param_types.STRING}
 _STRINGS = param_types.Array(param_types.STRING)
 PIPELINE_ACTOR = "pipeline"
 """Who closes a letter that nobody replayed: its call arrived by other ways."""
@@ -81,7 +82,10 @@ class LetterChanges:
         return self._change(letter, "discard", values, audit)
 
     def restore(self, letter: DeadLetter, audit: AuditEntry, *, now: datetime, kept_until: datetime) -> bool:
-        values = {"now": (now, param_types.TIMESTAMP), "kept_until": (kept_until, param_types.TIMESTAMP)}
+        sql, params = query("tenants", "retention_of"), {"tenant_id": letter.tenant_id}
+        rows = read_rows(self._open, sql, params, _TENANT, what="read the tenant's retention")
+        until = min([kept_until, *(now + timedelta(days=days) for (days,) in rows)])
+        values = {"now": (now, param_types.TIMESTAMP), "kept_until": (until, param_types.TIMESTAMP)}
         return self._change(letter, "restore", values, audit)
 
     def note(self, letter: DeadLetter, text: str, audit: AuditEntry) -> bool:
@@ -221,10 +225,11 @@ def _record(transaction: Any, letter: NewDeadLetter, sealing: _Sealing) -> None:
     if any(one.is_known for one in known):
         return
     found = letter_for(letter, known)
+    kept_until = datetime.now(UTC) + _kept_for(transaction, letter.tenant_id)
     if found is None:
-        _insert_letter(transaction, _row_of_failure(letter, sealing))
+        _insert_letter(transaction, {**_row_of_failure(letter, sealing), "kept_until": kept_until})
     elif is_news(letter, found):
-        execute(transaction, _fail_again(letter, found, sealing))
+        execute(transaction, _fail_again(letter, found, sealing, kept_until=kept_until))
         if found.state == "replaying":
             write_audit(transaction, letter.tenant_id, _replay_failed(letter, found))
     else:
@@ -233,7 +238,14 @@ def _record(transaction: Any, letter: NewDeadLetter, sealing: _Sealing) -> None:
     _insert_failure(transaction, letter, found.dead_letter_id if found else letter.dead_letter_id)
 
 
-def _fail_again(letter: NewDeadLetter, found: KnownLetter, sealing: _Sealing) -> Statement:
+def _kept_for(transaction: Any, tenant_id: str) -> timedelta:
+    """A letter holds its call's event: no longer than the tenant keeps calls."""
+    sql, params = query("tenants", "retention_of"), {"tenant_id": tenant_id}
+    rows = transaction.execute_sql(sql, params=params, param_types=_TENANT)
+    return min([KEPT, *(timedelta(days=days) for (days,) in rows)])
+
+
+def _fail_again(letter: NewDeadLetter, found: KnownLetter, sealing: _Sealing, *, kept_until: datetime) -> Statement:
     params: dict[str, Any] = {
         "tenant_id": letter.tenant_id,
         "dead_letter_id": found.dead_letter_id,
@@ -246,7 +258,7 @@ def _fail_again(letter: NewDeadLetter, found: KnownLetter, sealing: _Sealing) ->
         "attributes": json.dumps(dict(letter.attributes)),
         "attempts": letter.attempts,
         "published_at": letter.published_at,
-        "kept_until": datetime.now(UTC) + KEPT,
+        "kept_until": kept_until,
     }
     types = dict.fromkeys(params, param_types.STRING) | {
         "attempts": param_types.INT64,

@@ -14,8 +14,10 @@ import httpx
 
 from schemas.calls import CrmRecord, Provider
 from schemas.crm import CrmCall
-from shared.errors import TransientFailure
+from shared.crm_erasure import CrmErased, CrmErasure
+from shared.errors import TenantBlocked, TransientFailure
 from shared.gateways.hubspot_api import Budget, HubSpotApi, Record
+from shared.gateways.hubspot_erase import erase
 from shared.gateways.hubspot_errors import RecordConflict, RecordMissing
 from shared.gateways.hubspot_mapping import (
     call_properties,
@@ -41,6 +43,11 @@ from shared.ports import Clock, Secrets
 SYNC_BUDGET_S = 30.0
 """All requests of one sync with their retries; well under the stage's ack deadline."""
 REQUEST_TIMEOUT_S = 10.0
+
+NOBODY = "onboarding-asks-whether-it-may-write"
+"""A key that no caller and no call can have: keys of callers are digests, those of calls begin with CAL."""
+GROUP_PROBE = "ext_next_step"
+"""A property of ours on both types; it is never written, because there is no such record."""
 
 _READ_BACK = ["phone", "mobilephone", "createdate", LAST_CALL_AT]
 
@@ -90,7 +97,7 @@ class HubSpotGateway:
             provider="hubspot",
             person_id=person.contact_id,
             person_type="contact" if person.contact_id else "",
-            person_created=person.created,
+            person_created=person.created or _was_created(call, person.contact_id),
             activity_id=activity_id,
             activity_type="call",
             synced_at=self._clock(),
@@ -163,6 +170,12 @@ class HubSpotGateway:
             # Lost a race for the same call id: the record exists now, so once more is an update.
             return self._api.upsert("calls", CALL_KEY, call.call_id, values, budget=budget).record_id
 
+    # --- erasure ----------------------------------------------------------------------------------
+
+    def erase(self, wanted: CrmErasure) -> CrmErased:
+        """See `CrmEraser.erase`."""
+        return erase(self._api, wanted, budget_s=self._budget_s)
+
     # --- onboarding -------------------------------------------------------------------------------
 
     def prepare(self) -> list[str]:
@@ -175,7 +188,35 @@ class HubSpotGateway:
             lines += self._prepare_group(kind)
             existing = self._api.properties(kind, budget=Budget.of(self._budget_s))
             lines += [self._prepare_property(kind, spec, existing.get(spec.name)) for spec in specs]
+        return [*lines, *self._write_lines(lines)]
+
+    def inspect(self) -> list[str]:
+        """What `prepare` would report and do (`would create:`); changes nothing."""
+        lines: list[str] = []
+        for kind, specs in PROPERTIES.items():
+            if GROUP not in self._api.groups(kind, budget=Budget.of(self._budget_s)):
+                lines.append(f"would create: group {GROUP} of {kind}")
+            existing = self._api.properties(kind, budget=Budget.of(self._budget_s))
+            lines += [_inspected(kind, spec, existing.get(spec.name)) for spec in specs]
         return lines
+
+    def _write_lines(self, lines: list[str]) -> list[str]:
+        """Whether the token may write records, asked without writing one: changing nobody's record is a 404.
+
+        HubSpot looks at scopes before it looks for the record, so a missing scope shows as 403.
+        """
+        keys: dict[ObjectType, str] = {"contacts": CALLER_KEY, "calls": CALL_KEY}
+        unusable = {kind for kind, key in keys.items() for line in lines if line.startswith(f"missing: {kind}.{key} ")}
+        return [self._write_line(kind, key) for kind, key in keys.items() if kind not in unusable]
+
+    def _write_line(self, kind: ObjectType, key: str) -> str:
+        try:
+            self._api.update_by_key(kind, key, NOBODY, {GROUP_PROBE: ""}, budget=Budget.of(self._budget_s))
+        except RecordMissing:
+            return f"ok: {kind} may be written"
+        except TenantBlocked as error:
+            return f"missing: write access to {kind}: {error.detail}; {error.fix}"
+        return f"note: somebody has a record of {kind} whose {key} is {NOBODY}"
 
     def _prepare_group(self, kind: ObjectType) -> list[str]:
         if GROUP in self._api.groups(kind, budget=Budget.of(self._budget_s)):
@@ -194,8 +235,16 @@ class HubSpotGateway:
                 existing = self._api.property_(kind, spec.name, budget=Budget.of(self._budget_s))
             else:
                 return f"created: {kind}.{spec.name}"
-        fault = fault_of(spec, existing)
-        return f"missing: {kind}.{spec.name} {fault}" if fault else f"ok: {kind}.{spec.name}"
+        return _judged(kind, spec, existing)
+
+
+def _inspected(kind: ObjectType, spec: PropertySpec, existing: dict[str, Any] | None) -> str:
+    return f"would create: {kind}.{spec.name}" if existing is None else _judged(kind, spec, existing)
+
+
+def _judged(kind: ObjectType, spec: PropertySpec, existing: dict[str, Any]) -> str:
+    fault = fault_of(spec, existing)
+    return f"missing: {kind}.{spec.name} {fault}" if fault else f"ok: {kind}.{spec.name}"
 
 
 def _phone_groups(e164: str) -> list[dict[str, Any]]:
@@ -214,6 +263,12 @@ def _phone_groups(e164: str) -> list[dict[str, Any]]:
         {"filters": [{"propertyName": name, "operator": operator, "value": value}]}
         for name, operator, value in alternatives
     ]
+
+
+def _was_created(call: CrmCall, contact_id: str) -> bool:
+    """An earlier sync of this call made the contact: what an erasure may remove."""
+    previous = call.previous
+    return previous is not None and previous.person_created and previous.person_id == contact_id != ""
 
 
 def _was_associated(call: CrmCall, contact_id: str, activity_id: str) -> bool:

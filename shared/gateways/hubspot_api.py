@@ -122,6 +122,14 @@ class HubSpotApi:
         path, body = f"{_OBJECTS}/{kind}/{record_id}", {"properties": dict(values)}
         self._call("PATCH", path, f"update {kind}", _record, budget=budget, json=body)
 
+    def update_by_key(
+        self, kind: ObjectType, key: str, value: str, values: Mapping[str, str], *, budget: Budget
+    ) -> None:
+        """Change the record whose unique property `key` has this value; never makes one. Raises `RecordMissing`."""
+        path, body = f"{_OBJECTS}/{kind}/{value}", {"properties": dict(values)}
+        params = {"idProperty": key}
+        self._call("PATCH", path, f"update {kind}", _record, budget=budget, unique=key, params=params, json=body)
+
     def upsert(self, kind: ObjectType, key: str, value: str, values: Mapping[str, str], *, budget: Budget) -> Record:
         """Create or update the record whose unique property `key` has this value. Safe to repeat blindly."""
         body = {"inputs": [{"id": value, "idProperty": key, "properties": dict(values)}]}
@@ -132,6 +140,15 @@ class HubSpotApi:
         """Hang the call under the contact; once more is a no-op. Raises `RecordMissing`."""
         path = f"{_OBJECTS}/calls/{call_id}/associations/default/contacts/{contact_id}"
         self._call("PUT", path, "associate call and contact", _results, budget=budget)
+
+    def archive(self, kind: ObjectType, record_id: str, *, budget: Budget) -> None:
+        """Take the record out of sight; HubSpot can restore it for 90 days. Once more is a no-op."""
+        self._call("DELETE", f"{_OBJECTS}/{kind}/{record_id}", f"archive {kind}", dict, budget=budget)
+
+    def delete_for_good(self, kind: ObjectType, record_id: str, *, budget: Budget) -> None:
+        """HubSpot's privacy deletion: final, with what hangs on the record. Answers 204."""
+        path, body = f"{_OBJECTS}/{kind}/gdpr-delete", {"objectId": record_id}
+        self._call("POST", path, f"delete {kind} for good", dict, budget=budget, json=body)
 
     # --- schema -----------------------------------------------------------------------------------
 
@@ -210,6 +227,8 @@ class HubSpotApi:
         if not response.is_success:
             hint = retry_after_s(response, now=now)
             raise failure(response.status_code, document, action=action, now=now, retry_after_s=hint, unique=unique)
+        if response.status_code == 204:
+            return {}
         if not isinstance(document, dict):
             raise unreadable(action)
         errors = document.get("errors")
@@ -221,8 +240,8 @@ class HubSpotApi:
 
 def _results(document: Document) -> list[Document]:
     results = document["results"]
-    if not isinstance(results, list):
-        raise TypeError("results is not a list")
+    if not isinstance(results, list) or not all(isinstance(item, dict) for item in results):
+        raise TypeError("results is not a list of objects")
     return results
 
 

@@ -127,8 +127,20 @@ def _detail(status: int, body: Mapping[str, Any], text: str, *, action: str) -> 
     """What an operator needs to find the case at HubSpot, made of fixed words and identifiers only."""
     facts = {name: body.get(name) for name in ("category", "subCategory", "policyName", "correlationId")}
     known = [f"{name} {value}" for name, value in facts.items() if isinstance(value, str) and _SAFE_WORD.match(value)]
+    known += [f"scope {scope} is needed" for scope in _wanted_scopes(body)]
     problems = {f"{match['name']} {match['error']}" for match in _PROBLEM.finditer(text)}
     return ", ".join([f"HubSpot answered {status} to {action}", *known, *sorted(problems | _coded_problems(body))])
+
+
+def _wanted_scopes(body: Mapping[str, Any]) -> list[str]:
+    """A 403 lists them under `errors[].context.requiredGranularScopes`."""
+    errors = body.get("errors")
+    contexts = (
+        [error.get("context") for error in errors if isinstance(error, Mapping)] if isinstance(errors, list) else []
+    )
+    listed = [context.get("requiredGranularScopes") for context in contexts if isinstance(context, Mapping)]
+    scopes = [scope for scopes in listed if isinstance(scopes, list) for scope in scopes]
+    return sorted({scope for scope in scopes if isinstance(scope, str) and _SAFE_WORD.match(scope)})
 
 
 def _coded_problems(body: Mapping[str, Any]) -> set[str]:

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -53,21 +54,27 @@ class GcsObjectStore:
 
     def connect(self) -> None:
         """Load the client now instead of at the first use."""
-        _ = self._limits, self._blobs
+        _ = self.limits, self._blobs
 
-    def create(self, name: str, chunks: Iterator[bytes], *, content_type: str) -> StoredObject | None:
+    def create(
+        self, name: str, chunks: Iterator[bytes], *, content_type: str, custom_time: datetime | None = None
+    ) -> StoredObject | None:
         """Stream `chunks` into a new object (`if_generation_match=0`); None when it already exists.
+
+        The bucket's life cycle deletes it a day after `custom_time`.
 
         An error raised by `chunks` leaves an unfinished upload behind, which never becomes an object; Cloud Storage
         forgets it after a week. Raises `TransientFailure`, `PermanentFailure` and whatever `chunks` raises.
         """
         blob = self._blobs.blob(name, chunk_size=CHUNK_BYTES)
+        if custom_time is not None:
+            blob.custom_time = custom_time
         source = _ChunkReader(chunks)
         size = source.size_if_within(CHUNK_BYTES)
-        with _translated("write", name):
+        with translated("write", name):
             # The condition below is what protects the object. This look spares a redelivery a long upload that
             # would be refused at its end.
-            if size is None and blob.exists(**self._limits):
+            if size is None and blob.exists(**self.limits):
                 return None
             return self._upload(blob, source, size=size, content_type=content_type)
 
@@ -77,7 +84,7 @@ class GcsObjectStore:
 
         try:
             blob.upload_from_file(
-                source, size=size, content_type=content_type, if_generation_match=0, checksum="crc32c", **self._limits
+                source, size=size, content_type=content_type, if_generation_match=0, checksum="crc32c", **self.limits
             )
         except PreconditionFailed:
             return None
@@ -86,15 +93,15 @@ class GcsObjectStore:
     def open(self, name: str) -> BinaryIO:
         """A seekable reader that fetches ranges on demand, all of one generation. Raises `NotReady` when missing."""
         blob = self._blobs.blob(name)
-        with _translated("read", name):
-            blob.reload(**self._limits)
-        return io.BufferedReader(_RangeReader(blob, limits=self._limits), buffer_size=READ_AHEAD_BYTES)
+        with translated("read", name):
+            blob.reload(**self.limits)
+        return io.BufferedReader(_RangeReader(blob, limits=self.limits), buffer_size=READ_AHEAD_BYTES)
 
     def read(self, name: str, *, max_bytes: int) -> bytes:
         """The whole object. Raises `NotReady` when missing, `PermanentFailure` when larger than `max_bytes`."""
-        with _translated("read", name):
+        with translated("read", name):
             # One byte more than allowed tells a full object from one that is too large.
-            data = _range(self._blobs.blob(name), 0, max_bytes + 1, limits=self._limits)
+            data = _range(self._blobs.blob(name), 0, max_bytes + 1, limits=self.limits)
         if len(data) > max_bytes:
             raise PermanentFailure("object_too_large", f"{name} has more than {max_bytes} bytes")
         return data
@@ -103,14 +110,14 @@ class GcsObjectStore:
         """Remove the object; one that is gone already is fine."""
         from google.api_core.exceptions import NotFound
 
-        with _translated("delete", name), contextlib.suppress(NotFound):
-            self._client.bucket(self.bucket).blob(name).delete(**self._limits)
+        with translated("delete", name), contextlib.suppress(NotFound):
+            self.client.bucket(self.bucket).blob(name).delete(**self.limits)
 
     def list_names(self, prefix: str) -> list[str]:
         """Names under `prefix`, sorted, at most 1,000."""
-        with _translated("list", prefix):
-            found = self._client.list_blobs(
-                self.bucket, prefix=prefix, max_results=LISTED_NAMES, fields="items(name),nextPageToken", **self._limits
+        with translated("list", prefix):
+            found = self.client.list_blobs(
+                self.bucket, prefix=prefix, max_results=LISTED_NAMES, fields="items(name),nextPageToken", **self.limits
             )
             return sorted(blob.name for blob in found)
 
@@ -118,7 +125,7 @@ class GcsObjectStore:
         return f"gs://{self.bucket}/{name}"
 
     @cached_property
-    def _client(self) -> Any:
+    def client(self) -> Any:
         from google.cloud.storage import Client
 
         if not self._endpoint:
@@ -132,10 +139,10 @@ class GcsObjectStore:
 
     @cached_property
     def _blobs(self) -> Any:
-        return self._client.bucket(self.bucket)
+        return self.client.bucket(self.bucket)
 
     @cached_property
-    def _limits(self) -> dict[str, Any]:
+    def limits(self) -> dict[str, Any]:
         """Time-out and retry of every request; all of ours are safe to repeat."""
         from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -201,7 +208,7 @@ class _RangeReader(io.RawIOBase):
         count = min(len(view), self._size - self._position)
         if count <= 0:
             return 0
-        with _translated("read", self._blob.name):
+        with translated("read", self._blob.name):
             data = _range(self._blob, self._position, count, limits=self._limits)
         view[: len(data)] = data
         self._position += len(data)
@@ -239,7 +246,7 @@ def _range(blob: Any, start: int, count: int, *, limits: dict[str, Any]) -> byte
 
 
 @contextmanager
-def _translated(action: str, name: str) -> Iterator[None]:
+def translated(action: str, name: str) -> Iterator[None]:
     """Google's errors as ours; whatever else is raised inside passes as it is."""
     import requests
     from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, RetryError

@@ -10,6 +10,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from schemas.calls import CallDetails
 from shared.claims import RunKey
+from shared.crm_erasure import CrmErased, CrmPointer
 from shared.gateways.admission import put
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.database import OpenDatabase, read_rows, transact
@@ -17,7 +18,7 @@ from shared.gateways.queries import query
 from shared.gateways.sealed_events import event_field, open_event
 from shared.gateways.tenant_rows import audit
 from shared.gateways.vault import TenantVault, Vault
-from shared.privacy import CrmPointer, ErasedCall
+from shared.privacy import ErasedCall
 
 _TENANT = {"tenant_id": param_types.STRING}
 _CALL = {**_TENANT, "call_id": param_types.STRING}
@@ -49,6 +50,21 @@ class SpannerPrivacy:
 
     def requests_of(self, tenant_id: str, call_id: str) -> list[str]:
         return [row[0] for row in self._rows("requests_of_call", _CALL, tenant_id, call_id=call_id)]
+
+    def crm_records(self, tenant_id: str, call_id: str) -> list[CrmPointer]:
+        return [CrmPointer(*row) for row in self._rows("crm_of_call", _CALL, tenant_id, call_id=call_id)]
+
+    def record_crm_erasure(self, tenant_id: str, erased: CrmErased, *, actor: str) -> None:
+        detail = {
+            "provider": erased.provider,
+            "activities": " ".join(erased.activity_ids),
+            "people": " ".join(erased.person_ids),
+        }
+
+        def work(transaction: Any) -> None:
+            audit(transaction, tenant_id, actor=actor, action="privacy.erase_in_crm", detail=detail)
+
+        transact(self._open, work, what="write the audit log", tag="privacy_erase_crm")
 
     def export(self, tenant_id: str, call_id: str) -> dict[str, Any]:
         """The call, its events and its dead letters, opened."""

@@ -92,7 +92,7 @@ class TokenVerifier:
             claims = jwt.decode(
                 token, certs=self._keys.certs(), audience=self._audience, clock_skew_in_seconds=CLOCK_SKEW_S
             )
-        except (exceptions.GoogleAuthError, ValueError, TypeError, RecursionError) as error:
+        except (exceptions.GoogleAuthError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise PushRejected("push_token_invalid", type(error).__name__) from error
         _check_claims(claims, audience=self._audience, service_account=self._service_account)
 
@@ -110,11 +110,12 @@ class PlatformVerifier:
 
         try:
             claims = jwt.decode(_bearer(authorization), verify=False)
-        except (exceptions.GoogleAuthError, ValueError, RecursionError) as error:
+        except (exceptions.GoogleAuthError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise PushRejected("push_token_invalid", type(error).__name__) from error
         _check_claims(claims, audience=self._audience, service_account=self._service_account)
         expiry = claims.get("exp")
-        if not isinstance(expiry, (int, float)) or expiry + CLOCK_SKEW_S < self._clock():
+        # Said the other way round, NaN would be a time that never comes.
+        if not isinstance(expiry, (int, float)) or not expiry >= self._clock() - CLOCK_SKEW_S:
             raise PushRejected("push_token_expired", "the token's time is over")
 
 
@@ -126,7 +127,11 @@ def _bearer(authorization: str) -> str:
 
 
 def _check_claims(claims: Mapping[str, Any], *, audience: str, service_account: str) -> None:
-    if claims.get("iss") not in ISSUERS:
+    """Claims are any JSON: a list where a text belongs is no text of ours."""
+    if not isinstance(claims, Mapping):
+        raise PushRejected("push_token_invalid", "the claims are no JSON object")
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or issuer not in ISSUERS:
         raise PushRejected("push_token_issuer", "not issued by Google")
     if claims.get("aud") != audience:
         raise PushRejected("push_token_audience", "made for another audience")

@@ -15,6 +15,8 @@ from typing import Any
 
 from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
 
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,79}")
+"""What is none is not repeated: a proxy's page may hold anything under that name."""
 QUOTA_PAUSE = timedelta(hours=1)
 """The daily allowance is a rolling 24 hours: some of it is back within the hour."""
 
@@ -101,10 +103,11 @@ def read_problem(body: Any, our_fields: Collection[str]) -> Problem | None:
         if not isinstance(entry, dict) or not isinstance(entry.get("errorCode"), str):
             continue
         message = str(entry.get("message", ""))
-        listed = [str(name) for name in entry.get("fields") or ()]
+        fields = entry.get("fields")
+        listed = [str(name) for name in fields] if isinstance(fields, list) else []
         named = {*listed, *_WORD.findall(message)} & set(our_fields)
         return Problem(
-            code=entry["errorCode"],
+            code=entry["errorCode"] if _CODE.fullmatch(entry["errorCode"]) else "",
             fields=tuple(sorted(named)),
             names_missing_key=_EXTERNAL_ID_MISSING in message.lower() and bool(named),
             is_concurrency=message.startswith("Concurrent"),

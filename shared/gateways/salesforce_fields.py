@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from schemas.calls import CallDetails, Marketing
 from schemas.crm import CrmCall, CrmSection
+from schemas.plain_text import without_formula, without_links
 from shared.gateways.caller_names import person_name
 
 PersonObject = Literal["Lead", "Contact"]
@@ -34,26 +35,68 @@ HOT_SCORE = 70
 WARM_SCORE = 40
 
 
+FieldKind = Literal["Text", "Number", "LongTextArea", "DateTime"]
+"""The Metadata API's names; describe has others."""
+_DESCRIBED_AS: dict[FieldKind, frozenset[str]] = {
+    "Text": frozenset({"string", "textarea"}),
+    "Number": frozenset({"double", "int"}),
+    "LongTextArea": frozenset({"textarea"}),
+    "DateTime": frozenset({"datetime"}),
+}
+
+
 @dataclass(frozen=True)
 class CustomField:
-    """A field that the tenant's administrator creates; REST cannot do it for him."""
+    """A field of ours. `length` is in characters, for a number in digits; 0 where the type has none."""
 
     name: str
-    definition: str
+    label: str
+    kind: FieldKind
+    length: int = 0
     is_key: bool = False
 
+    @property
+    def definition(self) -> str:
+        """As Salesforce's set-up pages say it."""
+        if self.kind == "LongTextArea":
+            return f"Long Text Area({self.length})"
+        if self.kind == "DateTime":
+            return "Date/Time"
+        text = f"Number({self.length}, 0)" if self.kind == "Number" else f"Text({self.length})"
+        return f"{text}, External ID, Unique" if self.is_key else text
+
+    def is_described_as(self, kind: str) -> bool:
+        """Whether describe's type can hold what we write. A key must be plain text."""
+        return kind == "string" if self.is_key else kind in _DESCRIBED_AS[self.kind]
+
+    def metadata(self, *, unique: bool) -> dict[str, Any]:
+        """The `Metadata` of a Tooling API request; `unique` is asked for where the field is a key."""
+        base: dict[str, Any] = {"label": self.label, "type": self.kind, "description": DESCRIPTION, "required": False}
+        if self.kind == "Number":
+            return {**base, "precision": self.length, "scale": 0}
+        if self.kind == "DateTime":
+            return base
+        if self.kind == "LongTextArea":
+            return {**base, "length": self.length, "visibleLines": 3}
+        if not self.is_key:
+            return {**base, "length": self.length}
+        # Salesforce compares unique texts without case unless told so; our keys differ in more than case.
+        return {**base, "length": self.length, "externalId": True, "unique": unique, "caseSensitive": False}
+
+
+DESCRIPTION = "Written by the call pipeline; changes by hand are overwritten by the next call."
 
 TASK_FIELDS = (
-    CustomField(CALL_KEY, "Text(80), External ID, Unique", is_key=True),
-    CustomField("Ext_Lead_Score__c", "Number(3, 0)"),
-    CustomField("Ext_Intent__c", "Text(80)"),
-    CustomField("Ext_Next_Step__c", "Text(255)"),
+    CustomField(CALL_KEY, "Call id", "Text", 80, is_key=True),
+    CustomField("Ext_Lead_Score__c", "Lead score", "Number", 3),
+    CustomField("Ext_Intent__c", "Call intent", "Text", 80),
+    CustomField("Ext_Next_Step__c", "Next step", "Text", 255),
 )
 PERSON_FIELDS = (
-    CustomField(CALLER_KEY, "Text(80), External ID, Unique", is_key=True),
-    CustomField("Ext_Lead_Score__c", "Number(3, 0)"),
-    CustomField("Ext_Lead_Summary__c", "Long Text Area(2000)"),
-    CustomField(LAST_CALL_AT, "Date/Time"),
+    CustomField(CALLER_KEY, "Caller key", "Text", 80, is_key=True),
+    CustomField("Ext_Lead_Score__c", "Lead score", "Number", 3),
+    CustomField("Ext_Lead_Summary__c", "Call summary", "LongTextArea", 2000),
+    CustomField(LAST_CALL_AT, "Last call at", "DateTime"),
 )
 
 
@@ -95,12 +138,17 @@ def new_person_values(object_name: PersonObject, call: CrmCall, *, phone: str) -
     values: dict[str, Any] = {
         **_names(call.details),
         "Phone": phone,
-        "LeadSource": cut(call.details.marketing.source or DEFAULT_SOURCE, SOURCE_LENGTH),
+        "LeadSource": cut(harmless(call.details.marketing.source) or DEFAULT_SOURCE, SOURCE_LENGTH),
         "Description": cut(origin_text(call.details), DESCRIPTION_LENGTH),
     }
     if object_name == "Lead":
         values["Company"] = UNKNOWN_COMPANY
     return values
+
+
+def harmless(text: str) -> str:
+    """What anybody can write into an address's parameters, fit for a list that is exported as a sheet."""
+    return without_formula(without_links(text)).strip()
 
 
 def _names(details: CallDetails) -> dict[str, str]:
@@ -141,16 +189,16 @@ def origin_text(details: CallDetails) -> str:
 
 def _marketing_lines(marketing: Marketing) -> list[str]:
     facts = {
-        "Source": marketing.source,
-        "Medium": marketing.medium,
-        "Campaign": marketing.campaign,
-        "Keywords": marketing.keywords,
-        "Google click id": marketing.gclid,
+        "Source": harmless(marketing.source),
+        "Medium": harmless(marketing.medium),
+        "Campaign": harmless(marketing.campaign),
+        "Keywords": harmless(marketing.keywords),
+        "Google click id": harmless(marketing.gclid),
         "Landing page": marketing.landing_page_url,
         "Referrer": marketing.referring_url,
-        "UTM source": marketing.utm_source,
-        "UTM medium": marketing.utm_medium,
-        "UTM campaign": marketing.utm_campaign,
+        "UTM source": harmless(marketing.utm_source),
+        "UTM medium": harmless(marketing.utm_medium),
+        "UTM campaign": harmless(marketing.utm_campaign),
     }
     return [line for label, value in facts.items() for line in _labelled(label, value)]
 

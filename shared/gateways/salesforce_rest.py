@@ -1,4 +1,4 @@
-"""The four REST resources that the gateway uses: search, query, describe and composite (API v66.0)."""
+"""The REST resources that the gateway uses: search, query, describe, composite, create (API v66.0)."""
 
 from __future__ import annotations
 
@@ -71,6 +71,8 @@ class FieldFacts:
     length: int
     restricted: bool = False
     values: frozenset[str] = field(default_factory=frozenset)
+    kind: str = ""
+    """Describe's `type`, for example `string`."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class ObjectFacts:
 
     name: str
     fields: Mapping[str, FieldFacts]
+    is_writable: bool = True
+    """Whether the user may create and edit records of it at all."""
 
     def has_key(self, name: str) -> bool:
         """Whether upserts by this field make one record however many race: external id and unique."""
@@ -109,8 +113,25 @@ class SalesforceRest:
 
     def describe(self, object_name: str) -> ObjectFacts:
         path = f"{_DATA}/sobjects/{object_name}/describe"
-        rows = _rows(self._get(path, f"describe of {object_name}", {}), "fields", "describe")
-        return ObjectFacts(object_name, {str(row.get("name")): _field_facts(row) for row in rows})
+        body = self._get(path, f"describe of {object_name}", {})
+        fields = {str(row.get("name")): _field_facts(row) for row in _rows(body, "fields", "describe")}
+        is_writable = bool(body.get("createable", True)) and bool(body.get("updateable", True))
+        return ObjectFacts(object_name, fields, is_writable=is_writable)
+
+    def create(self, object_name: str, values: Mapping[str, Any], *, tooling: bool = False) -> str:
+        """A new record of the set-up (a custom field, a permission set); its id. Not safe to repeat blindly."""
+        path = f"{_DATA}/{'tooling/' if tooling else ''}sobjects/{object_name}"
+        operation = f"creation of a {object_name}"
+        response = self._session.request("POST", path, deadline=self._deadline, json=dict(values))
+        body = self._checked(response, operation, success=201)
+        record_id = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(record_id, str) or not record_id:
+            raise _makes_no_sense(operation)
+        return record_id
+
+    def user_id(self) -> str:
+        """The user that the session acts as; empty when the login did not say."""
+        return self._session.user_id(self._deadline)
 
     def write(self, writes: Sequence[Write]) -> dict[str, Written]:
         """All writes in one transaction, by part. Raises `Refusal` with the failed part: then nothing was written."""
@@ -123,14 +144,21 @@ class SalesforceRest:
         self._raise_first_failure(results, operation)
         return {write.part: _written(write, result) for write, result in zip(writes, results, strict=True)}
 
+    def delete(self, object_name: str, record_id: str) -> None:
+        """Into the recycle bin; a person's tasks go along. Raises `Refusal` (`ENTITY_IS_DELETED`, `NOT_FOUND`)."""
+        path = f"{_DATA}/sobjects/{object_name}/{quote(record_id, safe='')}"
+        response = self._session.request("DELETE", path, deadline=self._deadline)
+        if response.status_code != 204:
+            self._checked(response, f"deletion of {object_name}")
+
     def _get(self, path: str, operation: str, params: Mapping[str, str]) -> Any:
         response = self._session.request("GET", path, deadline=self._deadline, params=dict(params))
         return self._checked(response, operation)
 
-    def _checked(self, response: httpx.Response, operation: str) -> Any:
+    def _checked(self, response: httpx.Response, operation: str, *, success: int = 200) -> Any:
         body = json_body(response)
         self.api_usage = response.headers.get("Sforce-Limit-Info", self.api_usage)
-        if response.status_code == 200:
+        if response.status_code == success:
             return body
         problem = read_problem(body, self._our_fields)
         hint = retry_after_s(response)
@@ -172,15 +200,18 @@ def _written(write: Write, result: Row) -> Written:
 
 
 def _field_facts(row: Row) -> FieldFacts:
-    values = (item.get("value") for item in row.get("picklistValues") or () if item.get("active"))
+    choices, length = row.get("picklistValues"), row.get("length")
+    listed = [item for item in choices if isinstance(item, dict)] if isinstance(choices, list) else []
+    values = (item.get("value") for item in listed if item.get("active"))
     return FieldFacts(
         createable=bool(row.get("createable")),
         updateable=bool(row.get("updateable")),
         unique=bool(row.get("unique")),
         external_id=bool(row.get("externalId")),
-        length=int(row.get("length") or 0),
+        length=length if isinstance(length, int) else 0,
         restricted=bool(row.get("restrictedPicklist")),
         values=frozenset(str(value) for value in values),
+        kind=str(row.get("type") or ""),
     )
 
 

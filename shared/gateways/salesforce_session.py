@@ -56,6 +56,8 @@ class Session:
 
     access_token: str
     base_url: str
+    user_id: str = ""
+    """Whom the token acts for; the last part of the answer's identity URL."""
 
 
 class SalesforceSession:
@@ -91,6 +93,10 @@ class SalesforceSession:
                 fix="check the integration user's login hours, IP ranges and API permission",
             )
         return response
+
+    def user_id(self, deadline: Deadline) -> str:
+        """The user that the session acts for; empty when Salesforce did not say."""
+        return self._current(deadline).user_id
 
     def _send(
         self, session: Session, method: str, path: str, deadline: Deadline, options: dict[str, Any]
@@ -135,7 +141,7 @@ class SalesforceSession:
         token = body.get("access_token") if isinstance(body, dict) else None
         if not isinstance(token, str) or not token:
             raise TransientFailure("salesforce_bad_answer", "Salesforce's token answer holds no token")
-        return Session(token, self._override or _instance_url(body))
+        return Session(token, self._override or _instance_url(body), user_id=_user_id(body))
 
     def _login_error(self, response: httpx.Response, body: Any) -> TenantBlocked | TransientFailure | Deferred:
         """OAuth errors have codes of their own: `{error, error_description}`."""
@@ -165,6 +171,12 @@ def _instance_url(body: dict[str, Any]) -> str:
             fix="check the login address in the credentials secret",
         )
     return url.rstrip("/")
+
+
+def _user_id(body: dict[str, Any]) -> str:
+    """From `https://login.salesforce.com/id/<org>/<user>`; only the id's form is believed."""
+    last = str(body.get("id", "")).rstrip("/").rpartition("/")[2]
+    return last if last.startswith("005") and last.isalnum() and len(last) in {15, 18} else ""
 
 
 def _safe_word(error: str) -> str:

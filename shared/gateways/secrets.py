@@ -96,6 +96,10 @@ class SecretManagerSecrets:
             return entry.value
         return self._fetch(name, attempts=4)
 
+    def read_version(self, name: str, version: str) -> str:
+        """One version, uncached, for an operator who copies it. Raises as `read`."""
+        return with_short_retries(lambda: self._access(name, version), budget_s=BUDGET_S)
+
     def write(self, name: str, value: str) -> None:
         """Create the secret if needed and add a version. Raises `ConfigurationError` and `TransientFailure`."""
         data = value.encode()
@@ -153,13 +157,13 @@ class SecretManagerSecrets:
             self._known[name] = _Entry(value, fetched_at=now, ask_again_at=now + self._ttl_s)
         return value
 
-    def _access(self, name: str) -> str:
+    def _access(self, name: str, version: str = "latest") -> str:
         import google_crc32c
 
         client = self._client()
         with refusal_of(name):
             response = client.access_secret_version(
-                name=f"projects/{self._project}/secrets/{name}/versions/latest", timeout=TIMEOUT_S, retry=None
+                name=f"projects/{self._project}/secrets/{name}/versions/{version}", timeout=TIMEOUT_S, retry=None
             )
         payload = response.payload
         if google_crc32c.value(payload.data) != payload.data_crc32c:

@@ -75,7 +75,7 @@ def parse_results(data: bytes) -> tuple[SpeechResult, ...]:
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _unreadable("not JSON") from error
     if not isinstance(document, dict) or (document and _KNOWN_KEYS.isdisjoint(document)):
         raise _unreadable("JSON, but not Speech's results")

@@ -31,6 +31,17 @@ def tenant_of(row: list[Any]) -> Tenant:
         ) from None
 
 
+def intake_of(row: list[Any]) -> Tenant | None:
+    """A row (tenant_id, intake): the tenant as the receiver may know it, every other setting at its default.
+
+    None for what is no customer. Raises `TenantBlocked` as `tenant_of` does.
+    """
+    tenant_id, intake = row
+    known = {name: value for name, value in dict(intake).items() if value is not None}
+    status = known.pop("status", "system")
+    return None if status == "system" else tenant_of([tenant_id, tenant_id, status, known])
+
+
 def routes_of(tenant: Tenant) -> list[Route]:
     """How webhooks find this tenant."""
     config = tenant.config

@@ -172,6 +172,33 @@ class TenantStore:
         found = tuple(Integration(provider, status, reason or "") for provider, status, reason in integrations or ())
         return StoredTenant(tenant_of(fields), found, created_at, updated_at)
 
+    def find(self, tenant_id: str) -> Tenant | None:
+        """The tenant, or None. Raises `TenantBlocked` when the stored row is unreadable."""
+        rows = self._rows("by_id", tenant_id=tenant_id)
+        return tenant_of(rows[0]) if rows else None
+
+    def record(self, tenant_id: str, *, actor: str, action: str, detail: Mapping[str, str]) -> None:
+        """A line of the audit log for something that was done with a tenant and changed no row of it."""
+
+        def work(transaction: Any) -> None:
+            audit(transaction, tenant_id, actor=actor, action=action, detail=detail)
+
+        self._change(work, doing=f"recording {action} of tenant {tenant_id}", tag="tenant_record")
+
+    def forget_test(self, tenant_id: str, request_id: str, *, actor: str) -> None:
+        """Remove the rows of an onboarding's test webhook, and say so in the audit log; once more is no error."""
+        from google.cloud.spanner_v1 import param_types
+
+        params = {"tenant_id": tenant_id, "request_id": request_id}
+        types = dict.fromkeys(params, param_types.STRING)
+
+        def work(transaction: Any) -> None:
+            transaction.execute_update(query("tenants", "forget_test"), params=params, param_types=types)
+            detail = {"request_id": request_id}
+            audit(transaction, tenant_id, actor=actor, action="tenant.test_webhook", detail=detail)
+
+        self._change(work, doing=f"removing the test webhook of tenant {tenant_id}", tag="tenant_forget_test")
+
     def name_of(self, tenant_id: str) -> str:
         """The customer's name, also where the configuration is unreadable. Raises `ConfigurationError` if unknown."""
         rows = self._rows("by_id", tenant_id=tenant_id)

@@ -91,6 +91,10 @@ COMMANDS = Chapter(
             "the tenant is suspended, so its calls would not be processed", "`pipeline tenant resume TENANT`"
         ),
         "bad_tenant_file": Meaning("the tenant's file has mistakes, all listed", _FILE),
+        "bad_onboarding_file": Meaning("the onboarding file has mistakes, all listed", _FILE),
+        "no_webhook_url": Meaning(
+            "nothing says where CallRail reaches the receiver", "give --webhook-url, or set WEBHOOK_URL"
+        ),
         "published_secret": Meaning("the signing key is an example that anybody can read", "use CallRail's own key"),
         "rotation_unfinished": Meaning(
             "two signing keys are in use already", "`pipeline tenant rotate-secret TENANT --finish`"

@@ -73,8 +73,9 @@ SET details = @details, details_ranks = @ranks, caller_hash = @caller_hash, star
 WHERE tenant_id = @tenant_id AND call_id = @call_id
 
 -- name: insert_details
-INSERT INTO call_records (tenant_id, call_id, details, details_ranks, caller_hash, started_at, created_at, updated_at)
-VALUES (@tenant_id, @call_id, @details, @ranks, @caller_hash, @started_at,
+INSERT INTO call_records
+  (tenant_id, call_id, details, details_ranks, caller_hash, started_at, expires_at, created_at, updated_at)
+VALUES (@tenant_id, @call_id, @details, @ranks, @caller_hash, @started_at, @expires_at,
   PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
 
 -- name: wake_download

@@ -161,8 +161,8 @@ WHERE tenant_id = @tenant_id AND dead_letter_id = @dead_letter_id AND replays = 
 
 -- name: open_rerun
 INSERT INTO processing_requests
-  (tenant_id, request_id, call_id, kind, origin, state, stage, received_at, created_at, updated_at)
-SELECT r.tenant_id, @new_request_id, r.call_id, r.kind, 'rerun', 'active', @stage, r.received_at,
+  (tenant_id, request_id, call_id, kind, origin, state, stage, received_at, expires_at, created_at, updated_at)
+SELECT r.tenant_id, @new_request_id, r.call_id, r.kind, 'rerun', 'active', @stage, r.received_at, r.expires_at,
   CURRENT_TIMESTAMP(), CURRENT_TIMESTAMP()
 FROM processing_requests AS r
 WHERE r.tenant_id = @tenant_id AND r.request_id = @request_id

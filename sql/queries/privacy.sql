@@ -51,7 +51,7 @@ WHERE s.tenant_id = @tenant_id AND s.call_id = @call_id
 ORDER BY s.request_id, s.stage
 
 -- name: crm_of_call
-SELECT provider, person_type, person_id, activity_type, activity_id
+SELECT provider, person_type, person_id, activity_type, activity_id, person_created
 FROM crm_syncs
 WHERE tenant_id = @tenant_id AND call_id = @call_id
 ORDER BY provider

@@ -5,10 +5,11 @@ WHERE tenant_id = @tenant_id AND status != 'system'
 
 -- name: by_route
 -- across tenants: a webhook names a company or an address, and the answer is which tenant it belongs to
-SELECT t.tenant_id, t.name, t.status, t.config
+-- Two columns and no more: the receiver's role may read no others.
+SELECT t.tenant_id, t.intake
 FROM tenant_routes@{FORCE_INDEX=tenant_routes_by_value} AS r
 JOIN tenants AS t ON t.tenant_id = r.tenant_id
-WHERE r.route_kind = @route_kind AND r.route_value = @route_value AND t.status != 'system'
+WHERE r.route_kind = @route_kind AND r.route_value = @route_value
 
 -- name: show
 SELECT t.tenant_id, t.name, t.status, t.config, t.created_at, t.updated_at,
@@ -50,3 +51,13 @@ WHERE tenant_id = @tenant_id
 UPDATE tenants
 SET status = @status, updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND status NOT IN ('system', 'offboarded')
+
+-- name: forget_test
+-- Its stage runs and ledger lines go with it. A real call's request is of another kind and stays, whatever id is given.
+DELETE FROM processing_requests
+WHERE tenant_id = @tenant_id AND request_id = @request_id AND kind = 'unknown'
+
+-- name: retention_of
+SELECT retention_days
+FROM tenants
+WHERE tenant_id = @tenant_id

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from schemas.calls import CallDetails
 from schemas.events import CallAnalyzed, CallReceived, Event
+from schemas.tenant import Tenant
 from schemas.webhooks import CALL_KINDS, WebhookShapeError, details_of
 from shared.call_merge import Merged, said
 from shared.claims import Admission
-from shared.errors import InvalidEvent
+from shared.errors import InvalidEvent, TenantBlocked
 from shared.names import first_request_id, late_audio_request_id
 from shared.ports import CallMerger, Clock, KnownCall
 from shared.stage import Completed, StageContext
+from stages.download.logic import has_consent
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,12 @@ def run(context: StageContext, deps: IntakeDeps) -> Completed:
     if event.kind not in CALL_KINDS:
         return Completed(next_event=None, request_state="not_processed")
     known = deps.merger.merge(event.tenant_id, _said(event), now=deps.now())
-    following = follow_up(event, known)
+    following = follow_up(event, known, consent_tag=context.tenant.config.privacy.consent_tag)
     ends_here = following is None or following.request_id != event.request_id
     return Completed(next_event=following, request_state="done" if ends_here else "active")
 
 
-def absorb(event: Event, deps: IntakeDeps) -> Event | None:
+def absorb(event: Event, owner: Tenant | TenantBlocked, deps: IntakeDeps) -> Event | None:
     """A webhook whose request was begun before: it may still say something new (a second post-call body, with audio).
 
     Returns what must be published besides what the request itself has to say.
@@ -58,12 +60,14 @@ def absorb(event: Event, deps: IntakeDeps) -> Event | None:
     if not isinstance(event, CallReceived) or event.kind != "post_call":
         return None
     known = deps.merger.merge(event.tenant_id, _said(event), now=deps.now())
-    return _late_audio(event, known)
+    # Settings that cannot be read ask for no marker here: the request that follows waits until they can, and asks then.
+    consent_tag = owner.config.privacy.consent_tag if isinstance(owner, Tenant) else ""
+    return _late_audio(event, known, consent_tag=consent_tag)
 
 
-def follow_up(event: CallReceived, known: KnownCall) -> Event | None:
+def follow_up(event: CallReceived, known: KnownCall, *, consent_tag: str = "") -> Event | None:
     """What a webhook that does not start the chain itself sets going; None when nothing is to be done."""
-    late = _late_audio(event, known)
+    late = _late_audio(event, known, consent_tag=consent_tag)
     if late is not None:
         return late
     if not known.started:
@@ -77,9 +81,14 @@ def follow_up(event: CallReceived, known: KnownCall) -> Event | None:
     return None
 
 
-def _late_audio(event: CallReceived, known: KnownCall) -> CallReceived | None:
-    """The call went on without audio, and now there is some: transcribe it, once."""
+def _late_audio(event: CallReceived, known: KnownCall, *, consent_tag: str) -> CallReceived | None:
+    """The call went on without audio, and now there is some, or a late marker allows to use it: transcribe it, once.
+
+    Without the marker nothing starts: the one request for late audio would be used up before the marker comes.
+    """
     if not (known.no_audio and known.details.recording_url) or known.recorded:
+        return None
+    if not has_consent(known.details, consent_tag):
         return None
     request_id = late_audio_request_id(event.tenant_id, event.call_id)
     if event.request_id == request_id:

@@ -57,6 +57,7 @@ def run(context: StageContext, deps: DownloadDeps) -> Completed:
             context.tenant,
             call_id=context.call_id,
             recording_url=details.recording_url,
+            now=context.now(),
         )
     except NotReady as missing:
         return _wait_or_go_on(context, event, details, missing=missing)

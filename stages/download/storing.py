@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain
 from typing import BinaryIO, cast
 
@@ -17,6 +18,7 @@ from schemas.tenant import Tenant
 from shared import names
 from shared.errors import PermanentFailure, PipelineError
 from shared.ports import ObjectStore, Recordings, RecordingStream
+from shared.retention import custom_time
 from stages.download.audio import (
     HEAD_BYTES,
     KINDS,
@@ -82,7 +84,7 @@ def find_stored(objects: ObjectStore, tenant_id: str, call_id: str) -> InBucket 
 
 
 def fetch_recording(
-    recordings: Recordings, objects: ObjectStore, tenant: Tenant, *, call_id: str, recording_url: str
+    recordings: Recordings, objects: ObjectStore, tenant: Tenant, *, call_id: str, recording_url: str, now: datetime
 ) -> InBucket:
     """Stream the recording into `recordings/<tenant>/<call>.<ext>`; an object that is already there is kept.
 
@@ -93,7 +95,8 @@ def fetch_recording(
         kind, chunks = _recognised(stream)
         name = names.recording_object(tenant.tenant_id, call_id, kind.extension)
         measured = _Measured(chunks)
-        stored = objects.create(name, iter(measured), content_type=kind.content_type)
+        until = custom_time(now, audio_days=tenant.config.privacy.audio_days)
+        stored = objects.create(name, iter(measured), content_type=kind.content_type, custom_time=until)
     return InBucket(name, kind, measured.content if stored else None)
 
 

@@ -171,14 +171,11 @@ def _search_prefix(
     return _Search(None, rejected)
 
 
-def drop_audio(run: StageRun, tenant: Tenant, deps: TranscribeDeps) -> None:
-    """For tenants that want it: the recording and Speech's raw output, which is not redacted, go."""
-    if not tenant.config.privacy.drop_audio:
-        return
-    prefixes = (
-        recording_object(tenant.tenant_id, run.call_id, ""),
-        transcript_prefix(tenant.tenant_id, run.key.request_id),
-    )
+def clean_up(run: StageRun, tenant: Tenant, deps: TranscribeDeps) -> None:
+    """Speech's raw output goes: nobody redacted it, and the transcript is stored. The recording too, where wanted."""
+    prefixes = [transcript_prefix(tenant.tenant_id, run.key.request_id)]
+    if tenant.config.privacy.drop_audio:
+        prefixes.append(recording_object(tenant.tenant_id, run.call_id, ""))
     for prefix in prefixes:
         for name in deps.objects.list_names(prefix):
             deps.objects.delete(name)

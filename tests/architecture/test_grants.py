@@ -61,6 +61,10 @@ def test_the_receiver_reads_two_tables_and_writes_none() -> None:
     }
 
 
+def test_of_a_tenant_the_receiver_reads_two_columns() -> None:
+    assert {touch.column for touch in held()["webhook"] if touch.table == "tenants"} == {"tenant_id", "intake"}
+
+
 def test_only_the_first_two_stages_and_the_operator_learn_where_audio_lies() -> None:
     readers = {role for role, touches in held().items() if Touch("SELECT", "call_records", "recording") in touches}
 
@@ -91,6 +95,8 @@ def test_only_operators_write_the_request_of_a_rerun_and_read_circuits_without_c
 PEOPLE_ONLY = {
     "audit",  # the chaos run's audit of what is left
     "privacy",  # erasure and export
+    "export",  # a tenant's own data, for a customer who leaves
+    "retention",  # a changed setting, and the sweep
     "keys.replace_keyset",
     "keys.destroy_keysets",
     "tenants.show",
@@ -99,6 +105,7 @@ PEOPLE_ONLY = {
     "tenants.routes_of",
     "tenants.integrations_of",
     "tenants.set_status",
+    "tenants.forget_test",
     "calls.list_calls",
     "calls.call_story",
     "circuits.read_circuits",

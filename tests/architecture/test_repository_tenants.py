@@ -95,7 +95,7 @@ def _tenant_store(method: str) -> RecordingSpanner:
     store = _store(spanner)
     given = {"tenant": tenant, "tenant_id": OURS, "new_secrets": {}, "secrets": None}
     wanted = {name: value for name, value in given.items() if name in _parameters(store, method)}
-    rest = {"actor": "me", "status": "suspended"}
+    rest = {"actor": "me", "status": "suspended", "action": "x", "detail": {}, "request_id": "x"}
     getattr(store, method)(**wanted, **{name: rest[name] for name in rest if name in _parameters(store, method)})
     return spanner
 

@@ -286,8 +286,13 @@ def test_prepare_creates_what_is_missing_and_then_finds_it(hubspot: HubSpotHarne
 
     first, second = gateway.prepare(), gateway.prepare()
 
-    assert {line.split(":")[0] for line in first} == {"created"}
+    assert {line.split(":")[0] for line in first} == {"created", "ok"}
+    assert [line for line in first if line.startswith("ok")] == [
+        "ok: contacts may be written",
+        "ok: calls may be written",
+    ]
     assert {line.split(":")[0] for line in second} == {"ok"}
+    assert hubspot.held("contacts", "third") == hubspot.held("calls", "third") == []
     assert "created: calls.ext_call_id" in first
     assert gateway.sync_call(crm_call()).activity_id
 
@@ -309,3 +314,52 @@ def test_prepare_reports_a_key_that_does_not_enforce_unique_values(hubspot: HubS
 
     (missing,) = [line for line in lines if line.startswith("missing")]
     assert "calls.ext_call_id exists but does not enforce unique values" in missing
+
+
+def test_an_inspection_says_what_would_be_created_and_creates_nothing(hubspot: HubSpotHarness) -> None:
+    hubspot.secrets.write("third", "pat-third")
+    hubspot.accept({**TOKENS, "pat-third": "third"})
+    before = hubspot.asked("properties.create")
+
+    lines = hubspot.bare_gateway("third").inspect()
+
+    assert "would create: calls.ext_call_id" in lines
+    assert "would create: group ext_call_insights of contacts" in lines
+    assert {line.split(":")[0] for line in lines} == {"would create"}
+    assert hubspot.asked("properties.create") == before
+
+
+@pytest.mark.parametrize(
+    ("scope", "where"),
+    [
+        ("crm.schemas.contacts.read", "raised"),
+        ("crm.schemas.contacts.write", "raised"),
+        ("crm.objects.contacts.write", "line"),
+    ],
+)
+def test_a_missing_scope_is_named(hubspot: HubSpotHarness, scope: str, where: str) -> None:
+    hubspot.secrets.write("third", "pat-third")
+    document = {"tokens": {**TOKENS, "pat-third": "third"}, "lacks": {"pat-third": [scope]}}
+    hubspot.admin.post("/_standin/tokens", json=document).raise_for_status()
+
+    if where == "line":
+        lines = hubspot.bare_gateway("third").prepare()
+        (missing, _calls) = [line for line in lines if line.startswith("missing")]
+        assert missing.startswith("missing: write access to contacts")
+        assert f"scope {scope} is needed" in missing
+        return
+    with pytest.raises(TenantBlocked) as caught:
+        hubspot.bare_gateway("third").prepare()
+    assert f"scope {scope} is needed" in caught.value.detail
+
+
+def test_a_property_of_the_wrong_type_is_named(hubspot: HubSpotHarness) -> None:
+    headers = {"Authorization": "Bearer pat-third"}
+    hubspot.secrets.write("third", "pat-third")
+    hubspot.accept({**TOKENS, "pat-third": "third"})
+    definition = {"name": "ext_lead_score", "label": "x", "type": "string", "fieldType": "text", "groupName": "call"}
+    hubspot.admin.post("/crm/properties/2026-09/calls", json=definition, headers=headers).raise_for_status()
+
+    lines = hubspot.bare_gateway("third").inspect()
+
+    assert "missing: calls.ext_lead_score exists but is not of type number; archive it in HubSpot's settings" in lines

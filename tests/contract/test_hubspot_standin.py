@@ -397,3 +397,15 @@ def test_paths_that_do_not_exist_are_refused_as_json(portal: Portal, path: str) 
 
     assert answer.status_code in {400, 404}
     assert answer.json()["status"] == "error"
+
+
+def test_a_scope_that_a_token_lacks_is_asked_for_before_the_record(portal: Portal) -> None:
+    lacks = {TOKEN: ["crm.objects.contacts.write"]}
+    portal.post("/_standin/tokens", tokens=None, lacks=lacks).raise_for_status()
+
+    refused = portal.http.patch(f"{CONTACTS}/404404", json={"properties": {"city": "x"}})
+
+    assert (refused.status_code, refused.json()["category"]) == (403, "MISSING_SCOPES")
+    context = refused.json()["errors"][0]["context"]
+    assert context["requiredGranularScopes"] == ["crm.objects.contacts.write"]
+    assert portal.http.get(f"{PROPERTIES}/contacts").status_code == 200

@@ -473,6 +473,22 @@ class TestPrepare:
 
         assert [lead.get("Ext_Caller_Key__c") for lead in orgs.state()["leads"]] == [None, CALLER]
 
+    def test_a_field_that_cannot_hold_what_we_write_is_named_with_what_to_do(self, orgs: SalesforceOrgs) -> None:
+        orgs.configure(
+            field_changes={
+                "Task": {"Ext_Lead_Score__c": {"type": "string"}, "Ext_Next_Step__c": {"length": 80}},
+                "Lead": {"Ext_Caller_Key__c": {"type": "textarea"}},
+            },
+            object_rights={"Lead": {"createable": False}},
+        )
+
+        report = "\n".join(orgs.gateway().prepare())
+
+        assert "missing: Task.Ext_Lead_Score__c: exists with type string, but must be Number(3, 0): delete it" in report
+        assert "missing: Task.Ext_Next_Step__c: holds 80 characters; change its length to 255" in report
+        assert "missing: Lead.Ext_Caller_Key__c: exists with type textarea" in report
+        assert "missing: Lead: give the integration user Create and Edit on the object" in report
+
 
 def _expected_task() -> dict[str, object]:
     return {

@@ -437,3 +437,68 @@ def _assertion(claims: dict[str, Any], key: rsa.RSAPrivateKey) -> dict[str, str]
     present = {name: value for name, value in claims.items() if value is not None}
     grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
     return {"grant_type": grant, "assertion": jwt.encode(present, key, algorithm="RS256")}
+
+
+# --- the set-up -----------------------------------------------------------------------------------
+
+FIELD: dict[str, Any] = {"FullName": "Activity.Extra__c", "Metadata": {"label": "Extra", "type": "Text", "length": 80}}
+
+
+def _code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()[0]["errorCode"]
+
+
+def _fields_of_task(org: httpx.Client) -> set[str]:
+    return {field["name"] for field in org.get(f"{DATA}/sobjects/Task/describe").json()["fields"]}
+
+
+def test_only_an_administrator_makes_fields_and_reads_permission_sets(org: httpx.Client) -> None:
+    query = {"q": "SELECT Id FROM PermissionSet WHERE Name = 'x'"}
+
+    assert _code(org.post(f"{DATA}/tooling/sobjects/CustomField", json=FIELD)) == (
+        400,
+        "INSUFFICIENT_ACCESS_OR_READONLY",
+    )
+    assert _code(org.get(f"{DATA}/query/", params=query)) == (400, "INVALID_TYPE")
+
+
+def test_a_made_field_is_seen_once_an_assigned_permission_set_grants_it(org: httpx.Client) -> None:
+    _configure(org, customize_application=True, manage_permissions=True)
+    made = org.post(f"{DATA}/tooling/sobjects/CustomField", json=FIELD)
+    assert (made.status_code, made.json()["success"], made.json()["id"][:3]) == (201, True, "00N")
+    assert "Extra__c" not in _fields_of_task(org)
+
+    def create(name: str, **values: Any) -> str:
+        return str(org.post(f"{DATA}/sobjects/{name}", json=values).raise_for_status().json()["id"])
+
+    user_id = _log_in(org, "own").json()["id"].rpartition("/")[2]
+    set_id = create("PermissionSet", Name="Ours", Label="Ours")
+    grant = {"ParentId": set_id, "SobjectType": "Task", "PermissionsRead": True, "PermissionsEdit": True}
+    create("FieldPermissions", Field="Task.Extra__c", **grant)
+    assert "Extra__c" not in _fields_of_task(org)
+    create("PermissionSetAssignment", AssigneeId=user_id, PermissionSetId=set_id)
+
+    assert "Extra__c" in _fields_of_task(org)
+    assert _code(org.post(f"{DATA}/sobjects/FieldPermissions", json={**grant, "Field": "Task.None__c"})) == (
+        400,
+        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        (FIELD | {"FullName": "Activity.Ext_Call_Id__c"}, "DUPLICATE_DEVELOPER_NAME"),
+        (FIELD | {"FullName": "Extra__c"}, "FIELD_INTEGRITY_EXCEPTION"),
+        (FIELD | {"Metadata": {"label": "Extra", "type": "Text"}}, "FIELD_INTEGRITY_EXCEPTION"),
+        (FIELD | {"Metadata": {"label": "Extra", "type": "Colour"}}, "FIELD_INTEGRITY_EXCEPTION"),
+        (FIELD | {"Metadata": {**FIELD["Metadata"], "unique": True}}, "FIELD_INTEGRITY_EXCEPTION"),
+    ],
+    ids=["exists", "no object", "no length", "no such type", "unique on an activity"],
+)
+def test_a_definition_that_salesforce_would_not_take_is_refused(
+    org: httpx.Client, document: dict[str, Any], code: str
+) -> None:
+    _configure(org, customize_application=True, activity_unique=False)
+
+    assert _code(org.post(f"{DATA}/tooling/sobjects/CustomField", json=document)) == (400, code)

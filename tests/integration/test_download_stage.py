@@ -297,6 +297,7 @@ def test_a_missed_call_goes_straight_to_the_crm_as_a_lead(callrail: CallRail, st
 
 _MEASURE = """
 import json, resource, sys
+from datetime import UTC, datetime
 from shared.gateways.objects import GcsObjectStore
 from shared.gateways.recordings import CallRailRecordings
 from stages.download.storing import facts_of, fetch_recording, find_stored
@@ -309,7 +310,7 @@ owner = tenant(with_api=False)
 
 def fetch(call_id):
     link = f"https://app.callrail.com/calls/{call_id}/recording/redirect?access_key=x"
-    found = fetch_recording(gateway, store, owner, call_id=call_id, recording_url=link)
+    found = fetch_recording(gateway, store, owner, call_id=call_id, recording_url=link, now=datetime.now(UTC))
     return facts_of(store, found)
 
 def peak_mb():

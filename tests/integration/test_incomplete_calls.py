@@ -83,6 +83,9 @@ class Crm:
     def prepare(self) -> list[str]:
         return []
 
+    def inspect(self) -> list[str]:
+        return []
+
     def for_tenant(self, tenant: Tenant, provider: Provider) -> CrmGateway:
         del tenant, provider
         return self

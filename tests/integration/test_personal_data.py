@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -55,7 +55,15 @@ def store(pipeline_database: PipelineDatabase) -> SpannerRunStore:
 
 def claim(store: SpannerRunStore, event: CallReceived) -> RunKey:
     key = RunKey(event.tenant_id, event.request_id, "download")
-    run = NewRun(key, event.call_id, f"token-{event.call_id[-4:]}", "test", NOON, event=event.model_dump_json())
+    run = NewRun(
+        key,
+        event.call_id,
+        f"token-{event.call_id[-4:]}",
+        "test",
+        NOON,
+        event=event.model_dump_json(),
+        expires_at=NOON + timedelta(days=760),
+    )
     store.insert(run, admit(event))
     return key
 

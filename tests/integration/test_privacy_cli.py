@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud.spanner_v1 import JsonObject
 from typer.testing import CliRunner
 
 from handlers.cli.main import app
 from infra.local import gcs
+from infra.local.standins.secret_manager import serve_secret_manager
+from schemas.calls import CrmRecord
 from schemas.events import CallReceived
 from shared.deliveries import Delivery
-from shared.errors import AlreadyThere, ConfigurationError, PermanentFailure
+from shared.errors import AlreadyThere, ConfigurationError, PermanentFailure, TenantBlocked
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.objects import GcsObjectStore
 from shared.gateways.run_store import SpannerRunStore
+from shared.gateways.secrets import SecretManagerSecrets
 from shared.gateways.vault import Vault
 from shared.names import first_request_id
 from tests.integration.test_personal_data import NAME, NUMBER, OURS, THEIRS, WORDS, claim, finish, stored
+from tests.support.crm_calls import call_details, crm_call
 from tests.support.desk_bench import DeskBench
 from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
+from tests.support.hubspot_portal import HubSpotHarness
 from tests.support.keys import key_maker
 from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase
 
@@ -297,3 +304,107 @@ def test_a_late_message_of_an_offboarded_tenant_is_dropped_and_not_stored(
     assert bench.runner("download").handle(delivery, event).status == 204
     assert pipeline_database.rows("SELECT * FROM stage_runs") == []
     assert bench.queue.sent == []
+
+
+# --- in the CRMs ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def portal() -> Iterator[HubSpotHarness]:
+    with ExitStack() as stack:
+        yield HubSpotHarness(stack)
+
+
+@pytest.fixture
+def connected(
+    pipeline: Pipeline, pipeline_database: PipelineDatabase, portal: HubSpotHarness, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Pipeline]:
+    """The command, with the tenant's HubSpot behind it."""
+    config = json.loads(OUR_TENANT.config.model_dump_json())
+    config["crm_config"] = {"hubspot": {"token_secret": "hubspot-token"}}
+    with pipeline_database.database.batch() as batch:
+        batch.update(table="tenants", columns=("tenant_id", "config"), values=[(OURS, JsonObject(config))])
+    with serve_secret_manager() as standin:
+        SecretManagerSecrets(project=TEST_PROJECT, local_address=standin.address).write("hubspot-token", "pat-own-1")
+        monkeypatch.setenv("PIPELINE_LOCAL_SECRET_MANAGER", standin.address)
+        monkeypatch.setenv("PIPELINE_LOCAL_HUBSPOT_URL", portal.url)
+        yield pipeline
+
+
+def synced(database: PipelineDatabase, portal: HubSpotHarness, number: int) -> CrmRecord:
+    """The call as it stands in HubSpot, and our pointer to it."""
+    details = call_details(caller_number=NUMBER, caller_name=NAME)
+    record = portal.gateway().sync_call(crm_call(call_of(number), details=details))
+    database.database.run_in_transaction(
+        lambda transaction: transaction.execute_update(
+            "INSERT INTO crm_syncs (tenant_id, call_id, provider, person_id, person_type, person_created, activity_id,"
+            f" activity_type, synced_at, updated_at) VALUES ('{OURS}', '{call_of(number)}', 'hubspot',"
+            f" '{record.person_id}', 'contact', {record.person_created}, '{record.activity_id}', 'call',"
+            " CURRENT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())"
+        )
+    )
+    return record
+
+
+def test_on_request_the_crms_records_go_too_and_the_certificate_says_what_remains(
+    connected: Pipeline,
+    pipeline_database: PipelineDatabase,
+    portal: HubSpotHarness,
+    store: SpannerRunStore,
+    objects: GcsObjectStore,
+) -> None:
+    hold(store, objects, received(1))
+    record = synced(pipeline_database, portal, 1)
+    portal.gateway("other").sync_call(crm_call(call_of(1), details=call_details(caller_number=NUMBER)))
+
+    printed = connected("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
+
+    certificate = json.loads(printed)
+    assert certificate["crm_erased"] == [
+        {"provider": "hubspot", "activity_ids": [record.activity_id], "person_ids": [record.person_id]}
+    ]
+    assert any("restorable" in line for line in certificate["remains"])
+    assert any("CallRail" in line for line in certificate["remains"])
+    assert NUMBER not in printed
+    assert NAME not in printed
+    assert (portal.persons(), portal.calls()) == ([], [])
+    assert len(portal.calls("other")) == 1
+    ((detail,),) = pipeline_database.rows("SELECT detail FROM audit_log WHERE action = 'privacy.erase_in_crm'")
+    assert detail["activities"] == record.activity_id
+    again = json.loads(connected("privacy", "erase", "--tenant", OURS, "--call", call_of(1), "--crm"))
+    assert again["crm_erased"] == [{"provider": "hubspot", "activity_ids": [], "person_ids": []}]
+
+
+def test_when_a_crm_refuses_nothing_is_erased_yet(
+    connected: Pipeline,
+    pipeline_database: PipelineDatabase,
+    portal: HubSpotHarness,
+    store: SpannerRunStore,
+    objects: GcsObjectStore,
+) -> None:
+    hold(store, objects, received(1))
+    synced(pipeline_database, portal, 1)
+    portal.revoke_secret()
+
+    with pytest.raises(TenantBlocked):
+        connected("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
+
+    assert reads(pipeline_database, OURS, 1) is not None
+    assert len(names(objects)) == 3
+
+
+def test_without_being_asked_the_crms_are_left_alone(
+    connected: Pipeline,
+    pipeline_database: PipelineDatabase,
+    portal: HubSpotHarness,
+    store: SpannerRunStore,
+    objects: GcsObjectStore,
+) -> None:
+    hold(store, objects, received(1))
+    synced(pipeline_database, portal, 1)
+
+    certificate = json.loads(connected("privacy", "erase", "--tenant", OURS, "--phone", NUMBER))
+
+    assert certificate["crm_erased"] == []
+    assert any("--crm" in line for line in certificate["remains"])
+    assert len(portal.calls()) == 1

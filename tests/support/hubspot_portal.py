@@ -13,6 +13,7 @@ from infra.local.standins.faults import FaultPlan, FaultRule
 from infra.local.standins.hubspot import create_app
 from infra.local.standins.serving import serve_in_thread
 from schemas.calls import Provider
+from shared.crm_erasure import CrmEraser
 from shared.gateways.http import json_client
 from shared.gateways.hubspot import HubSpotGateway
 from shared.ports import CrmGateway
@@ -66,6 +67,9 @@ class HubSpotHarness:
         return HubSpotGateway(self.client, secrets=self.secrets, token_secret=owner, clock=lambda: NOW, **options)
 
     def gateway(self, owner: Owner = "own") -> CrmGateway:
+        return self.bare_gateway(owner)
+
+    def eraser(self, owner: Owner = "own") -> CrmEraser:
         return self.bare_gateway(owner)
 
     def held(self, kind: str, owner: str = "own") -> list[dict[str, Any]]:

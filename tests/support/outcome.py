@@ -68,11 +68,11 @@ def _stored_rows(chain: Chain, tenant_id: str) -> dict[str, list[dict[str, Any]]
 
 
 def _objects(chain: Chain, tenant_id: str) -> dict[str, str]:
-    """Recordings by their content's digest; transcripts by their folder, because Speech names its files."""
+    """Recordings by their content's digest, and how much is left of Speech's raw output."""
     recordings = chain.objects.list_names(f"recordings/{tenant_id}/")
     transcripts = chain.objects.list_names(f"transcripts/{tenant_id}/")
     digests = {name: hashlib.sha256(chain.objects.read(name, max_bytes=10_000_000)).hexdigest() for name in recordings}
-    return {**digests, f"{len(transcripts)} transcripts": "/".join(transcripts[0].split("/")[:3])}
+    return {**digests, "raw transcripts": str(len(transcripts))}
 
 
 def _speech_operations(chain: Chain, tenant_id: str) -> int:

@@ -97,8 +97,10 @@ class MemoryObjects:
     held: dict[str, bytes] = field(default_factory=dict)
     failing: int = 0
 
-    def create(self, name: str, chunks: Iterator[bytes], *, content_type: str) -> StoredObject | None:
-        del content_type
+    def create(
+        self, name: str, chunks: Iterator[bytes], *, content_type: str, custom_time: datetime | None = None
+    ) -> StoredObject | None:
+        del content_type, custom_time
         self._fail_if_told()
         if name in self.held:
             return None

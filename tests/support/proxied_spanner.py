@@ -53,7 +53,15 @@ def key_of(name: str) -> RunKey:
 
 
 def new_run(name: str) -> NewRun:
-    return NewRun(key_of(name), CALL, f"token-{name}", "test", NOON + timedelta(minutes=1), event="{}")
+    return NewRun(
+        key_of(name),
+        CALL,
+        f"token-{name}",
+        "test",
+        NOON + timedelta(minutes=1),
+        event="{}",
+        expires_at=NOON + timedelta(days=760),
+    )
 
 
 @dataclass

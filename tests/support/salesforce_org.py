@@ -14,6 +14,7 @@ from infra.local.standins.salesforce import create_app
 from infra.local.standins.serving import serve_in_thread
 from schemas.calls import Provider
 from schemas.tenant import SalesforceConfig
+from shared.crm_erasure import CrmEraser
 from shared.gateways.salesforce import SalesforceGateway
 from shared.ports import Clock
 from tests.contract.crm_suite import CallView, Owner, PersonView, Step
@@ -72,6 +73,9 @@ class SalesforceOrgs:
         gateway = SalesforceGateway(config, self.secrets, clock=clock, login_url_override=self.url)
         self._gateways.append(gateway)
         return gateway
+
+    def eraser(self, owner: Owner = "own") -> CrmEraser:
+        return self.gateway(owner)
 
     def persons(self, owner: Owner = "own") -> list[PersonView]:
         state = self.state(owner)

@@ -60,6 +60,9 @@ class Crm:
     def prepare(self) -> list[str]:
         return []
 
+    def inspect(self) -> list[str]:
+        return []
+
 
 @dataclass
 class Crms:

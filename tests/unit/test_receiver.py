@@ -495,9 +495,19 @@ def test_other_content_types_are_refused(bench: Bench, content_type: str | None)
     assert (answer.status_code, error_of(answer)) == (415, "unsupported_content_type")
 
 
-@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "application/json; charset=UTF8", "Application/JSON"]
+)
 def test_a_content_type_may_have_parameters_and_any_case(bench: Bench, content_type: str) -> None:
     assert bench.post(POST_CALL, content_type=content_type).status_code == 202
+
+
+@pytest.mark.parametrize("charset", ["iso-8859-1", "utf-16", "UTF-7", "x"])
+def test_a_body_in_another_charset_is_refused_before_anybody_reads_it(bench: Bench, charset: str) -> None:
+    answer = bench.post(POST_CALL, content_type=f"application/json; charset={charset}")
+
+    assert (answer.status_code, error_of(answer)) == (415, "unsupported_charset")
+    assert bench.publisher.messages == []
 
 
 def test_a_compressed_body_is_refused(bench: Bench) -> None:

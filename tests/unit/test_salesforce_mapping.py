@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.calls import Marketing
 from schemas.crm import CrmSection
 from shared.errors import ConfigurationError, PermanentFailure, TenantBlocked, TransientFailure
 from shared.gateways.salesforce_auth import INSTANCE_DOMAINS, check_override, is_https_host_of, parse_credentials
@@ -76,6 +77,27 @@ class TestPerson:
     )
     def test_rating_follows_the_score(self, score: int, expected: str) -> None:
         assert rating(score) == expected
+
+    @pytest.mark.parametrize(
+        "source", ["=HYPERLINK(1)", "<b>x</b>", "https://evil.example/x", "+1+cmd", "[a](javascript:b)"]
+    )
+    def test_a_source_that_anybody_wrote_is_no_formula_link_or_markup(self, source: str) -> None:
+        call = crm_call(details=call_details(marketing=Marketing(source=source, campaign=source)))
+
+        values = new_person_values("Lead", call, phone="+13035550142")
+
+        shown = [values["LeadSource"], *(line.partition(": ")[2] for line in values["Description"].split("\n")[1:])]
+        assert not [text for text in shown if text.startswith(("=", "+", "-", "@")) or "<" in text or "://" in text]
+        assert "javascript:" not in str(values)
+
+    @pytest.mark.parametrize(
+        "name", ["=CMD EXAMPLE", "EXAMPLE,=CMD", "ALEX =EXAMPLE", "@SUM,+ALEX", "<b>=A</b> EXAMPLE"]
+    )
+    def test_neither_part_of_a_callers_name_is_a_formula(self, name: str) -> None:
+        values = new_person_values("Contact", crm_call(details=call_details(caller_name=name)), phone="+13035550142")
+
+        for part in ("FirstName", "LastName"):
+            assert not str(values.get(part, "")).startswith(("=", "+", "-", "@", "<"))
 
     @pytest.mark.parametrize("name", ["", "WIRELESS CALLER", "<script>"])
     def test_a_lead_without_a_name_has_placeholders(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Thread
@@ -14,12 +15,20 @@ from handlers.health import HealthPage
 from handlers.receiver import Receiver
 from handlers.signature import callrail_signature
 from handlers.webhook import SHARED_PATH, WebhookService
+from handlers.wiring_stages import stage_spec
+from schemas.calls import PROVIDERS, CrmRecord, Provider
+from schemas.crm import CrmCall
 from schemas.events import CallTranscribed
+from schemas.tenant import Tenant
 from shared.errors import Deferred
 from shared.fair_stage import within_share
+from shared.fair_vendors import FairCrms, FairRecordings, Fence
 from shared.inbox import Inbox
+from shared.ports import RecordingStream
+from shared.settings import load_settings
 from shared.stage import Completed, StageContext
 from shared.tenant_limits import TenantLimits
+from tests.support.crm_calls import crm_call
 from tests.support.http_target import served
 from tests.support.ports import NOON, HandClock, MemoryObjects, MemoryPublisher, MemorySecrets, MemoryTenants
 from tests.support.tenants import COMPANY, OTHER_COMPANY, SIGNING_KEY, make_tenant
@@ -199,3 +208,92 @@ def test_many_threads_take_no_more_than_there_is() -> None:
         thread.join()
 
     assert taken.count(0) == 50
+
+
+# -- CallRail and the CRMs ----------------------------------------------------------------------------
+
+
+def _fence(vendor: str = "HubSpot") -> Fence:
+    return Fence(vendor, TenantLimits(rate_per_s=2, burst=1, timer=Hand()), lambda: NOON)
+
+
+class _Crm:
+    """A CRM that takes every call."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self.taken = 0
+
+    def for_tenant(self, _tenant: Tenant, _provider: Provider) -> _Crm:
+        return self
+
+    def sync_call(self, _call: CrmCall) -> CrmRecord:
+        self.taken += 1
+        return CrmRecord(
+            provider=self.provider, person_id="1", person_type="contact", person_created=True, activity_id="2",
+            activity_type="call", synced_at=NOON,
+        )  # fmt: skip
+
+    def prepare(self) -> list[str]:
+        return []
+
+    def inspect(self) -> list[str]:
+        return []
+
+
+def test_a_crm_is_asked_no_more_than_a_tenants_share_and_anothers_calls_go_on() -> None:
+    crm, fence = _Crm("hubspot"), _fence()
+    crms = FairCrms(crm, lambda _provider: fence)
+
+    crms.for_tenant(NOISY, "hubspot").sync_call(crm_call())
+    with pytest.raises(Deferred) as asleep:
+        crms.for_tenant(NOISY, "hubspot").sync_call(crm_call())
+    crms.for_tenant(QUIET, "hubspot").sync_call(crm_call())
+
+    assert asleep.value.code == "over_share"
+    assert asleep.value.until == NOON + timedelta(seconds=0.5)
+    assert crm.taken == 2
+
+
+def test_one_crms_share_is_not_the_others() -> None:
+    fences = {"hubspot": _fence(), "salesforce": _fence("Salesforce")}
+    crms = FairCrms(_Crm("hubspot"), fences.__getitem__)
+
+    crms.for_tenant(NOISY, "hubspot").sync_call(crm_call())
+    crms.for_tenant(NOISY, "salesforce").sync_call(crm_call())
+
+    with pytest.raises(Deferred):
+        crms.for_tenant(NOISY, "salesforce").sync_call(crm_call())
+
+
+def test_a_recording_over_the_share_is_not_asked_for() -> None:
+    asked: list[str] = []
+
+    class Host:
+        def open(self, tenant: Tenant, **_which: str) -> AbstractContextManager[RecordingStream]:
+            asked.append(tenant.tenant_id)
+            return nullcontext(RecordingStream("audio/mpeg", iter(())))
+
+    recordings = FairRecordings(Host(), _fence("CallRail"))
+    for tenant in (NOISY, QUIET):
+        with recordings.open(tenant, call_id="CAL1", recording_url="https://example.com/1"):
+            pass
+
+    with pytest.raises(Deferred, match="CallRail"):
+        recordings.open(NOISY, call_id="CAL2", recording_url="https://example.com/2")
+
+    assert asked == [NOISY.tenant_id, QUIET.tenant_id]
+
+
+def test_the_services_have_these_fences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wiring is what counts: a stage whose vendor is not behind a fence has no share at all."""
+    monkeypatch.setenv("PIPELINE_ENVIRONMENT", "local")
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+    settings = load_settings()
+    download, crm_sync = (stage_spec(name, settings) for name in ("download", "crm_sync"))
+    fences = crm_sync.run.keywords["deps"].crms  # type: ignore[attr-defined] # a partial
+
+    assert isinstance(fences, FairCrms)
+    assert {fences.fence_of(provider).vendor for provider in PROVIDERS} == {"HubSpot", "Salesforce"}
+    closure = {type(cell.cell_contents).__name__: cell.cell_contents for cell in download.run.__closure__ or ()}
+    assert isinstance(closure["DownloadDeps"].recordings, FairRecordings)

@@ -2,11 +2,12 @@
 
 One server plays api.callrail.com, app.callrail.com and the storage host (under `/s3/`). Besides the shared admin
 interface: `POST /_standin/recordings`, `POST /_standin/calls` and `DELETE /_standin/calls/<id>` (a call marked as spam
-disappears), `PUT /_standin/api_keys`, `PUT /_standin/budget`, and `PUT /_standin/webhooks` (`url`, `key`): from then on
-a call that is put with its `webhook` is announced there, signed; `{}` ends it.
+disappears), `PUT /_standin/api_keys`, `PUT /_standin/budget`, `PUT /_standin/companies` (callrail_companies.py), and
+`PUT /_standin/webhooks` (`url`, `key`): from then on a call that is put with its `webhook` is announced there, signed;
+`{}` ends it.
 
-Operations for faults: `webhook` (`drop` loses one for ever), `accounts.list`, `calls.list`, `calls.get`,
-`recording.json`, `recording.redirect`, `recording.file`. On the last,
+Operations for faults: `webhook` (`drop` loses one for ever), `accounts.list`, `companies.get`, `integrations.list`,
+`integrations.get`, `calls.list`, `calls.get`, `recording.json`, `recording.redirect`, `recording.file`. On the last,
 `drop_after` closes the connection in the middle of the audio.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 from flask import Flask, Response, abort, jsonify, request
 
 from infra.local.standins.callrail_calls import api_call, with_recording
+from infra.local.standins.callrail_companies import add_companies, add_companies_admin
 from infra.local.standins.callrail_listing import ListingError, chosen_fields, list_calls, shown
 from infra.local.standins.callrail_store import CallRailStore, Recording, WebhookTarget
 from infra.local.standins.callrail_webhooks import announce
@@ -40,6 +42,7 @@ def create_app(store: CallRailStore | None = None, *, plan: FaultPlan | None = N
     app.config["MAX_CONTENT_LENGTH"] = _MAX_FORM_BYTES
     app.register_blueprint(admin_blueprint(plan, state=store.state, reset=store.reset))
     _add_admin(app, store, plan)
+    add_companies_admin(app, store)
     _add_api(app, store, plan)
     _add_recording_hosts(app, store, plan)
     return app
@@ -135,6 +138,8 @@ def _add_api(app: Flask, store: CallRailStore, plan: FaultPlan) -> None:
     def api(operation: str) -> Callable[[View], View]:
         return _operation(store, plan, operation, before=lambda: _refusal(store))
 
+    add_companies(app, store, api, key_of_request=_key_of_request)
+
     @app.get("/v3/a.json")
     @api("accounts.list")
     def list_accounts() -> Response:
@@ -191,13 +196,17 @@ def _add_recording_hosts(app: Flask, store: CallRailStore, plan: FaultPlan) -> N
 
 def _refusal(store: CallRailStore) -> Response | None:
     """What CallRail's API answers before it looks at the request: a wrong key, an exhausted budget."""
-    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    key = value.removeprefix("token=").strip('"')
-    if scheme != "Token" or key not in store.api_keys:
+    if _key_of_request() not in store.api_keys:
         return _json_answer({"error": "HTTP Token: Access denied."}, 401)
     if not store.spend():
         return _json_answer({"error": "Too many requests"}, 429)
     return None
+
+
+def _key_of_request() -> str:
+    """The API key; empty when none was sent in CallRail's form."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    return value.removeprefix("token=").strip('"') if scheme == "Token" else ""
 
 
 def _json_answer(body: Any, status: int) -> Response:

@@ -56,6 +56,26 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Company:
+    """A company with its one *Webhooks* integration; no signing key means that nobody has made it yet."""
+
+    company_id: str
+    name: str
+    status: str = "active"
+    integration_id: str = ""
+    signing_key: str = field(default="", repr=False)
+    state: str = "active"
+    urls: dict[str, list[str]] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"id": self.company_id, "name": self.name, "status": self.status, "time_zone": "America/Denver"}
+
+    def integration(self) -> dict[str, Any]:
+        """As the list shows it: without the signing key, which is given only when asked for by name."""
+        return {"id": self.integration_id, "type": "Webhooks", "state": self.state, "config": self.urls}
+
+
+@dataclass(frozen=True)
 class WebhookTarget:
     """Where a company's webhooks go, as set on CallRail's screen."""
 
@@ -70,9 +90,13 @@ class CallRailStore:
     """Thread-safe; everything a test may assert on is in `state()`."""
 
     api_keys: set[str] = field(default_factory=lambda: {LOCAL_API_KEY})
+    restricted_keys: set[str] = field(default_factory=set)
+    """Keys of users who are no administrators: integrations are forbidden to them."""
     recordings: dict[str, Recording] = field(default_factory=dict)
     calls: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """By account id and call id."""
+    companies: dict[tuple[str, str], Company] = field(default_factory=dict)
+    """By account id and company id."""
     asked: list[Asked] = field(default_factory=list)
     budget: int | None = None
     """API requests left before 429; None means no limit."""
@@ -123,15 +147,26 @@ class CallRailStore:
             mine = [call for (account, _), call in self.calls.items() if account == account_id]
         return sorted(mine, key=lambda call: str(call.get("start_time", "")), reverse=True)
 
+    def put_company(self, account_id: str, company: Company) -> None:
+        with self.lock:
+            self.companies[account_id, company.company_id] = company
+
+    def integration(self, account_id: str, integration_id: str) -> Company | None:
+        """The company whose integration has this id."""
+        with self.lock:
+            mine = [company for (account, _), company in self.companies.items() if account == account_id]
+        return next((company for company in mine if company.integration_id == integration_id), None)
+
     def account_ids(self) -> list[str]:
         with self.lock:
-            return sorted({account for account, _ in self.calls})
+            return sorted({account for account, _ in (*self.calls, *self.companies)})
 
     def state(self) -> dict[str, Any]:
         with self.lock:
             return {
                 "recordings": {key: {"size": item.size} for key, item in self.recordings.items()},
                 "calls": [{"account_id": account, **call} for (account, _), call in self.calls.items()],
+                "companies": [company.as_json() for company in self.companies.values()],
                 "requests": [vars(item) for item in self.asked],
                 "budget": self.budget,
                 "webhooks": dict(self.webhooks),
@@ -142,6 +177,8 @@ class CallRailStore:
             self.api_keys = {LOCAL_API_KEY}
             self.recordings.clear()
             self.calls.clear()
+            self.companies.clear()
+            self.restricted_keys.clear()
             self.asked.clear()
             self.budget = None
             self.target = None

@@ -56,8 +56,9 @@ def _add_admin(app: Flask, hub: HubSpot) -> None:
 
     @app.post("/_standin/tokens")
     def set_tokens() -> Any:
-        """`{"tokens": {token: portal} or null}`."""
-        hub.accept_tokens(json_document()["tokens"])
+        """`{"tokens": {token: portal} or null, "lacks": {token: [scopes]}}`."""
+        document = json_document()
+        hub.accept_tokens(document["tokens"], document.get("lacks"))
         return "", 204
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from infra.local.standins.faults import FaultPlan
@@ -27,13 +27,32 @@ class HubSpot:
         self._at_start = (tokens, lag)
         self._lock = threading.Lock()
         self._tokens = None if tokens is None else dict(tokens)
+        self._lacks: dict[str, frozenset[str]] = {}
         self._portals: dict[str, Portal] = {}
         self._requests: Counter[str] = Counter()
 
-    def accept_tokens(self, tokens: Mapping[str, str] | None) -> None:
-        """From now on only these (token to portal name); None takes any that starts with `pat-`."""
+    def accept_tokens(
+        self, tokens: Mapping[str, str] | None, lacks: Mapping[str, Collection[str]] | None = None
+    ) -> None:
+        """From now on only these (token to portal name); None takes any that starts with `pat-`.
+
+        `lacks` names the scopes that a token was not granted; all others it has.
+        """
         with self._lock:
             self._tokens = None if tokens is None else dict(tokens)
+            self._lacks = {token: frozenset(scopes) for token, scopes in (lacks or {}).items()}
+
+    def check_scope(self, token: str, scope: str) -> None:
+        """Raises `Refused` as HubSpot does, before anybody looks for a record."""
+        with self._lock:
+            lacks = self._lacks.get(token, frozenset())
+        if scope in lacks:
+            message = "This app hasn't been granted all required scopes to make this call."
+            needed = {
+                "message": "One or more of the following scopes are required.",
+                "context": {"requiredGranularScopes": [scope]},
+            }
+            raise Refused(403, "MISSING_SCOPES", message, errors=[needed])
 
     def portal(self, name: str) -> Portal:
         with self._lock:

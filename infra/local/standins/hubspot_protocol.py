@@ -46,7 +46,9 @@ def operation(hub: HubSpot, name: str) -> Callable[[View], View]:
                 return _misbehave(rule)
             if path.get("object_type", "contacts") not in OBJECT_TYPES:
                 raise Refused(400, "VALIDATION_ERROR", "Unable to infer object type.")
-            answer = make_response(view(hub.portal_of(_bearer_token()), **path))
+            portal = hub.portal_of(_bearer_token())
+            hub.check_scope(_bearer_token(), _scope_of(operation))
+            answer = make_response(view(portal, **path))
             if rule is not None:
                 drop_connection()
             if not operation.endswith(".search"):
@@ -56,6 +58,14 @@ def operation(hub: HubSpot, name: str) -> Callable[[View], View]:
         return handle
 
     return decorate
+
+
+def _scope_of(operation: str) -> str:
+    """Contacts' scopes cover calls too (reference §1.4)."""
+    subject, _, verb = operation.partition(".")
+    kind = "schemas" if subject in {"properties", "groups"} else "objects"
+    reads = verb in {"search", "read", "batch_read", "list"}
+    return f"crm.{kind}.contacts.{'read' if reads else 'write'}"
 
 
 def _bearer_token() -> str:

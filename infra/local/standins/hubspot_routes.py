@@ -51,6 +51,17 @@ def add_objects(app: Flask, hub: HubSpot) -> None:
         portal.delete(object_type, value)
         return "", 204
 
+    @app.post(f"{objects}/gdpr-delete")
+    @operation(hub, "{object_type}.gdpr_delete")
+    def delete_for_good(portal: Portal, object_type: str) -> Any:
+        document = json_document()
+        record_id = str(document.get("objectId") or "")
+        if not record_id:
+            raise Refused(400, "VALIDATION_ERROR", "objectId must not be empty")
+        record = portal.get(object_type, record_id, str(document.get("idProperty") or ""))
+        portal.delete(object_type, record.record_id)
+        return "", 204
+
 
 def _addressed(portal: Portal, object_type: str, value: str) -> Record:
     """The record a path names, by id or by the unique property in `idProperty`."""

@@ -80,7 +80,11 @@ def _add_login(app: Flask, orgs: Orgs, plan: FaultPlan) -> None:
         if rule is not None:
             drop_connection()
         instance = request.host_url.rstrip("/")
-        body = {"access_token": access_token, "instance_url": instance, "token_type": "Bearer", "scope": "api"}
+        identity = f"https://login.salesforce.com/id/00D5g0000000001AAA/{org.user_id}"
+        body = {
+            **{"access_token": access_token, "instance_url": instance, "token_type": "Bearer", "scope": "api"},
+            "id": identity,
+        }
         return _respond(Answer(200, body))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from infra.local.standins.faults import FaultPlan, FaultRule
+from infra.local.standins.salesforce_admin import check_grant, check_setup_access, create_field
 from infra.local.standins.salesforce_checks import ApiError, MultipleChoices
 from infra.local.standins.salesforce_composite import Answer, check_composite, resolve, result_of, rolled_back
 from infra.local.standins.salesforce_query import parse_soql
@@ -45,6 +46,8 @@ class Call:
                 return name
             case _, ["sobjects", _, "describe"]:
                 return "describe"
+            case "POST", ["tooling", "sobjects", "CustomField"]:
+                return "customfield.create"
             case "POST", ["sobjects", name]:
                 return f"{name.lower()}.create"
             case method, ["sobjects", name, _]:
@@ -116,17 +119,27 @@ class Api:
                 return self._composite(call.body)
             case "GET", ["sobjects", name, "describe"]:
                 return self._describe(name)
+            case "POST", ["tooling", "sobjects", "CustomField"]:
+                field_id = create_field(self._org, call.body)
+                return Answer(201, {"id": field_id, "success": True, "errors": [], "warnings": [], "infos": []})
             case "POST", ["sobjects", name]:
-                record_id = self._org.create(name, _fields(call.body), allow_save=call.allow_save)
-                return Answer(201, {"id": record_id, "success": True, "errors": []})
+                return self._create(name, _fields(call.body), allow_save=call.allow_save)
             case _, ["sobjects", name, record_id]:
                 return self._by_id(call, name, record_id)
             case _, ["sobjects", name, external, value]:
                 return self._by_external_id(call, name, external, value)
         raise _no_resource()
 
+    def _create(self, name: str, values: dict[str, Any], *, allow_save: bool) -> Answer:
+        check_setup_access(self._org, name)
+        if name == "FieldPermissions":
+            check_grant(self._org, values)
+        record_id = self._org.create(name, values, allow_save=allow_save)
+        return Answer(201, {"id": record_id, "success": True, "errors": []})
+
     def _query(self, text: str) -> Answer:
         selection = parse_soql(text)
+        check_setup_access(self._org, selection.object_name)
         if selection.object_name not in self._org.objects:
             raise ApiError("INVALID_TYPE", f"sObject type '{selection.object_name}' is not supported.")
         selection.check(self._org.spec(selection.object_name))
@@ -135,7 +148,8 @@ class Api:
 
     def _describe(self, name: str) -> Answer:
         fields = [spec.describe() for spec in self._org.spec(name).values()]
-        return Answer(200, {"name": name, "createable": True, "updateable": True, "fields": fields})
+        rights = {"createable": True, "updateable": True, **self._org.settings.object_rights.get(name, {})}
+        return Answer(200, {"name": name, **rights, "fields": fields})
 
     def _by_id(self, call: Call, name: str, record_id: str) -> Answer:
         self._org.spec(name)

@@ -54,7 +54,13 @@ class FieldSpec(BaseModel):
 
 ObjectSpec = dict[str, FieldSpec]
 
-KEY_PREFIX = {"Lead": "00Q", "Contact": "003", "Task": "00T"}
+SETUP_OBJECTS = ("PermissionSet", "FieldPermissions", "PermissionSetAssignment")
+KEY_PREFIX = {
+    "Lead": "00Q",
+    "Contact": "003",
+    "Task": "00T",
+    **dict(zip(SETUP_OBJECTS, ("0PS", "01k", "0Pa"), strict=True)),
+}
 
 
 def _read_only(name: str, kind: FieldType) -> FieldSpec:
@@ -137,6 +143,25 @@ def standard_objects() -> dict[str, ObjectSpec]:
             _text("Ext_Intent__c", 80),
             _text("Ext_Next_Step__c", 255),
         ),
+        "PermissionSet": _by_name(
+            *_SYSTEM,
+            FieldSpec(name="Name", length=80, required=True, unique=True),
+            _text("Label", 80, required=True),
+            _text("Description", 255),
+        ),
+        "FieldPermissions": _by_name(
+            *_SYSTEM,
+            FieldSpec(name="ParentId", type="ref", required=True),
+            _text("SobjectType", 40, required=True),
+            _text("Field", 200, required=True),
+            FieldSpec(name="PermissionsRead", type="boolean"),
+            FieldSpec(name="PermissionsEdit", type="boolean"),
+        ),
+        "PermissionSetAssignment": _by_name(
+            *_SYSTEM,
+            FieldSpec(name="AssigneeId", type="ref", required=True),
+            FieldSpec(name="PermissionSetId", type="ref", required=True),
+        ),
     }
 
 
@@ -144,5 +169,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "Lead": {"Status": "Open - Not Contacted", "IsConverted": False},
     "Contact": {},
     "Task": {"Status": "Not Started", "Priority": "Normal", "TaskSubtype": "Task"},
+    **{name: {} for name in SETUP_OBJECTS},
 }
 """What Salesforce fills in on creation."""

@@ -41,6 +41,16 @@ class OrgSettings(BaseModel):
     """Per object: fields the org does not have (or hides from the user, which looks the same)."""
     field_changes: dict[str, dict[str, dict[str, Any]]] = {}
     """Per object and field: attributes that differ, for example `{"unique": false}`."""
+    hidden_fields: dict[str, tuple[str, ...]] = {}
+    """Per object: fields that exist but that no permission set of the user grants."""
+    object_rights: dict[str, dict[str, bool]] = {}
+    """Per object: what describe says of it for this user, for example `{"createable": false}`."""
+    customize_application: bool = False
+    """Whether the user may make custom fields through the Tooling API; an integration user usually may not."""
+    manage_permissions: bool = False
+    """Whether the user may read and write permission sets."""
+    activity_unique: bool = True
+    """Whether *Unique* is offered for fields of activities."""
 
     def objects(self) -> dict[str, ObjectSpec]:
         """The org's schema: the standard one with this org's differences."""
@@ -69,15 +79,40 @@ class Org:
         self._records: dict[str, dict[str, Record]] = {name: {} for name in KEY_PREFIX}
         self._deleted: set[str] = set()
         self._born: dict[str, float] = {}
+        self._ungranted: set[str] = set()
+        """Fields (`Object.Name`) that only a permission set makes visible."""
+        self.user_id = with_checksum(f"0055g{org_number:010d}")
 
     def configure(self, settings: OrgSettings) -> None:
         self.settings = settings
         self.objects = settings.objects()
+        hidden = settings.hidden_fields.items()
+        self._ungranted = {f"{object_name}.{name}" for object_name, names in hidden for name in names}
 
     def spec(self, object_name: str) -> ObjectSpec:
+        """The object's fields as the user sees them."""
         if object_name not in self.objects:
             raise ApiError("NOT_FOUND", "The requested resource does not exist", status=404)
-        return self.objects[object_name]
+        fields = self.objects[object_name]
+        if not self._ungranted:
+            return fields
+        hidden = self._ungranted - self._granted()
+        return {name: field for name, field in fields.items() if f"{object_name}.{name}" not in hidden}
+
+    def add_field(self, object_name: str, spec: FieldSpec) -> str:
+        """A custom field made by an administrator; its id. Nobody sees it before it is granted."""
+        self.objects[object_name][spec.name] = spec
+        self._ungranted.add(f"{object_name}.{spec.name}")
+        self._next_number += 1
+        return with_checksum(f"00N5g{self._next_number:010d}")
+
+    def _granted(self) -> set[str]:
+        """Fields that the user's permission sets let him read."""
+        mine = {
+            row["PermissionSetId"] for row in self.all("PermissionSetAssignment") if row["AssigneeId"] == self.user_id
+        }
+        rows = self.all("FieldPermissions")
+        return {row["Field"] for row in rows if row["ParentId"] in mine and row.get("PermissionsRead")}
 
     # --- reading ---------------------------------------------------------------------------------
 
