@@ -32,14 +32,16 @@ def __getattr__(name: str) -> Target:
 
 def _build(name: str) -> Target:
     from handlers import wiring
+    from handlers.wiring_telemetry import telemetry_of
     from shared.crash_points import arm
     from shared.logs import configure_logging
     from shared.settings import load_settings
 
     settings = load_settings()
-    configure_logging(service=name, project_id=settings.project_id, level=settings.log_level)
+    configure_logging(service=name, project_id=settings.project_id, level=settings.log_level, version=settings.revision)
     arm(settings.crash_points, service=name, marks=settings.crash_marks)
-    service = wiring.build_service(name, settings)
+    telemetry = telemetry_of(settings, service=name)
+    service = wiring.build_service(name, settings, telemetry)
 
     # functions-framework accepts plain functions only, not callable objects.
     def target(request: Request) -> Response:

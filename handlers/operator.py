@@ -14,7 +14,9 @@ from handlers.framework import without_rereading
 from handlers.reconcile import PATH as RECONCILE_PATH
 from shared.errors import PipelineError, TransientFailure
 from shared.gateways.push_tokens import PushRejected, PushVerifier
+from shared.measures import SWEEP_ACTIONS
 from shared.sweeper import SweepReport
+from shared.telemetry import OFF, Telemetry
 
 log = structlog.get_logger()
 
@@ -32,10 +34,15 @@ class OperatorService:
     sweep: Callable[[], SweepReport]
     reconcile: Callable[[Request], Response]
     """Route of `handlers/reconcile.py`."""
+    telemetry: Telemetry = OFF
+    _seen: set[str] = field(default_factory=set)
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=8))
 
     def __call__(self, request: Request) -> Response:
-        return without_rereading(request, self._route)
+        try:
+            return without_rereading(request, self._route)
+        finally:
+            self.telemetry.flush_if_due()  # before the answer, as in handlers/push.py
 
     def _route(self, request: Request) -> Response:
         if request.path == "/livez":
@@ -62,7 +69,15 @@ class OperatorService:
         except PipelineError as error:
             log.error("sweep_failed", code=error.code, detail=error.detail)
             return Response("try again", 503, content_type="text/plain")
+        self._measure(report)
         return Response(json.dumps(report.document()), 200, content_type="application/json")
+
+    def _measure(self, report: SweepReport) -> None:
+        """A kind that was there once stands at 0 when it is gone: a gauge that nobody sets keeps its last value."""
+        self._seen.update(report.actions)
+        for action in self._seen:
+            self.telemetry.gauge(SWEEP_ACTIONS, report.actions.get(action, 0), action=action)
+        self.telemetry.gauge(SWEEP_ACTIONS, report.failed_tenants, action="tenant_failed")
 
     def _look_around(self) -> dict[str, str]:
         """Every probe at once under one short deadline: the receiver waits for the answer only a little longer."""

@@ -21,6 +21,7 @@ from shared.errors import InvalidEvent, NotReady, TransientFailure
 from shared.gateways.push_tokens import PushRejected, PushVerifier
 from shared.names import owner_of_transcript
 from shared.runner import Runner
+from shared.telemetry import OFF, Telemetry
 
 log = structlog.get_logger()
 
@@ -78,9 +79,14 @@ class PushService:
 
     verifier: PushVerifier
     take: Callable[[Delivery], Answer]
+    telemetry: Telemetry = OFF
 
     def __call__(self, request: Request) -> Response:
-        return without_rereading(request, self._route)
+        try:
+            return without_rereading(request, self._route)
+        finally:
+            # Before the answer: after it, Cloud Run takes the CPU away.
+            self.telemetry.flush_if_due()
 
     def _route(self, request: Request) -> Response:
         if request.path == "/livez":

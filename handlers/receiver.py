@@ -33,9 +33,12 @@ from schemas.webhooks import (
 from shared.crash_points import crash_point
 from shared.errors import PipelineError, TenantBlocked, TransientFailure
 from shared.inbox import Inbox
+from shared.measures import WEBHOOKS
 from shared.names import first_request_id, side_request_id
 from shared.ports import Clock, Publisher, Secrets, TenantDirectory
+from shared.telemetry import OFF, Telemetry
 from shared.tenant_limits import TenantLimits
+from shared.traces import ATTRIBUTE, read_traceparent
 
 log = structlog.get_logger()
 
@@ -97,22 +100,31 @@ class Receiver:
     """Shared by all requests of a process; the settings' defaults."""
     outage: Outage = field(default_factory=Outage)
     """What is known of Pub/Sub; shared by all requests of a process."""
+    telemetry: Telemetry = OFF
 
     def receive(self, post: Post, *, traceparent: str) -> Reply:
-        """Never raises; whatever was not published is never answered with success."""
+        """Never raises; whatever was not published is never answered with success.
+
+        `traceparent` is the HTTP request's own trace, of which the call's says that it began there.
+        """
+        # Now, because from here until the answer this process has a CPU.
+        self.telemetry.nudge()
         try:
             payload, tenant = self._authenticate(post)
             return self._accept(post, payload, tenant, traceparent)
         except Refused as refused:
             reply = replace(_error(refused.status, refused.code, refused.message), retry_after_s=refused.retry_after_s)
+            self.telemetry.count(WEBHOOKS, outcome="refused", code=refused.code)
             log.warning("webhook_refused", code=refused.code, status=refused.status, **_id_of(reply), **refused.facts)
             return reply
         except PipelineError as error:
             reply = _error(503, error.code, "nothing was kept; send the same request again")
+            self.telemetry.count(WEBHOOKS, outcome="not_kept", code=error.code)
             log.error("webhook_not_kept", code=error.code, detail=error.detail, **_id_of(reply))
             return reply
         except Exception:
             reply = _error(500, "internal_error", "a fault of ours; nothing was kept")
+            self.telemetry.count(WEBHOOKS, outcome="failed", code="internal_error")
             log.exception("webhook_failed", **_id_of(reply))
             return reply
 
@@ -178,19 +190,44 @@ class Receiver:
         problem = _shape_problem(payload, kind)
         digest = hashlib.sha256(post.body).hexdigest()
         event = self._event(payload, tenant, kind="unknown" if problem else kind, digest=digest)
-        attributes = {**event.attributes(), "kind": event.kind, "traceparent": traceparent}
         crash_point("receiver_before_keep")
-        is_published = self._keep(event, attributes)
+        trace, is_published = self._keep_traced(event, linked=traceparent)
         crash_point("receiver_before_answer")
         ids = {"tenant_id": event.tenant_id, "call_id": event.call_id, "request_id": event.request_id}
         if problem:
-            log.warning("webhook_parked", problem=problem, **ids)
+            self.telemetry.count(WEBHOOKS, outcome="parked", code="wrong_shape")
+            log.warning("webhook_parked", problem=problem, **{ATTRIBUTE: trace}, **ids)
             return _error(422, "wrong_shape", f"{problem}; the body was kept, unprocessed", event.request_id)
-        log.info("webhook_accepted", kind=event.kind, published=is_published, **ids)
+        self.telemetry.count(WEBHOOKS, outcome="accepted" if is_published else "in_inbox", code="")
+        log.info("webhook_accepted", kind=event.kind, published=is_published, **{ATTRIBUTE: trace}, **ids)
         return Reply(
             202,
             {"status": "accepted", "kind": event.kind, "call_id": event.call_id, "request_id": event.request_id},
         )
+
+    def _keep_traced(self, event: CallReceived, *, linked: str) -> tuple[str, bool]:
+        """Keep the event inside the first span of its request's trace; the `traceparent` for the log, and as `_keep`.
+
+        Not the sender's trace: anybody could put all calls into one, or have everything recorded.
+        """
+        trace = self.telemetry.trace_of(event.tenant_id, event.request_id)
+        attributes = {**event.attributes(), "kind": event.kind, ATTRIBUTE: trace.header}
+        # Not `telemetry.span`, which costs more than the rest of this.
+        around = self.telemetry.begin("webhook", kind="server", within=trace)
+        is_published = False
+        try:
+            is_published = self._keep(event, attributes)
+        except TransientFailure as error:
+            around.fail(error.code)
+            raise
+        finally:
+            if around.is_recorded:
+                around.set(kind=event.kind, published=is_published, tenant_id=event.tenant_id)
+                around.set(request_id=event.request_id, call_id=event.call_id)
+                if sender := read_traceparent(linked):
+                    around.links.append(sender)
+            self.telemetry.end(around)
+        return around.context.header if around.is_recorded and around.context else attributes[ATTRIBUTE], is_published
 
     def _keep(self, event: CallReceived, attributes: Mapping[str, str]) -> bool:
         """Durable one way or the other: in Pub/Sub, or in the inbox that the sweeper empties (False).

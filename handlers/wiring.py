@@ -17,13 +17,14 @@ from shared.errors import ConfigurationError
 from shared.gateways.database import OpenDatabase, database_opener
 from shared.pipeline import load_pipeline
 from shared.settings import Settings
+from shared.telemetry import OFF, Telemetry
 
 if TYPE_CHECKING:
     from google.cloud.spanner_v1.database import Database
 
     from shared.circuits import Breaker
     from shared.desk import Desk
-    from shared.gateways.calls import SpannerCalls, SpannerConversations
+    from shared.gateways.calls import SpannerCalls, SpannerConversations, SpannerCrmCalls
     from shared.gateways.crm_registry import CrmRegistry
     from shared.gateways.dead_letter_archive import PubSubArchive
     from shared.gateways.keyset_store import KeysetStore
@@ -57,18 +58,18 @@ def now() -> datetime:
 # -- services -----------------------------------------------------------------------------------------
 
 
-def build_service(name: str, settings: Settings) -> View:
+def build_service(name: str, settings: Settings, telemetry: Telemetry = OFF) -> View:
     """The view of one deployable service. Raises `ConfigurationError` for an unknown name or missing settings."""
     if name == "webhook":
-        return _webhook(settings)
+        return _webhook(settings, telemetry)
     if name == "operator":
-        return _operator(settings)
+        return _operator(settings, telemetry)
     if name == "dead_letter":
-        return _dead_letter(settings)
-    return _stage_service(name, settings)
+        return _dead_letter(settings, telemetry)
+    return _stage_service(name, settings, telemetry)
 
 
-def _webhook(settings: Settings) -> View:
+def _webhook(settings: Settings, telemetry: Telemetry) -> View:
     from handlers.health import HealthPage
     from handlers.receiver import Receiver
     from handlers.warm_up import WarmUp
@@ -93,6 +94,7 @@ def _webhook(settings: Settings) -> View:
         inbox=Inbox(inbox_objects),
         now=now,
         limits=TenantLimits(rate_per_s=settings.receiver_tenant_rate, burst=settings.receiver_tenant_burst),
+        telemetry=telemetry,
     )
     health = HealthPage(
         can_publish=lambda: publisher.check(CallReceived.topic, timeout_s=2.0),
@@ -104,7 +106,7 @@ def _webhook(settings: Settings) -> View:
     return WebhookService(receiver=receiver, health=health, warm_up=WarmUp(connect))
 
 
-def _operator(settings: Settings) -> View:
+def _operator(settings: Settings, telemetry: Telemetry) -> View:
     from handlers.backfill_wiring import reconciliation
     from handlers.operator import OperatorService
     from handlers.reconcile import ReconcileRoute
@@ -115,39 +117,42 @@ def _operator(settings: Settings) -> View:
         probes=neighbour_probes(settings, database(settings, role="operator")),
         sweep=sweeper(settings, role="operator").sweep,
         reconcile=ReconcileRoute(lambda: reconciliation(settings).run()),
+        telemetry=telemetry,
     )
 
 
-def _dead_letter(settings: Settings) -> View:
+def _dead_letter(settings: Settings, telemetry: Telemetry) -> View:
     from handlers.dead_letter import DeadLetterTaker
     from handlers.push import PushService
 
-    return PushService(verifier=push_verifier(settings), take=DeadLetterTaker(desk(settings, role="dead_letter")))
+    taker = DeadLetterTaker(desk(settings, role="dead_letter"), telemetry)
+    return PushService(verifier=push_verifier(settings), take=taker, telemetry=telemetry)
 
 
-def _stage_service(name: str, settings: Settings) -> View:
+def _stage_service(name: str, settings: Settings, telemetry: Telemetry) -> View:
     from handlers.push import PushService, StageTaker
     from shared.shutdown import give_back_on_sigterm
 
-    runner = runner_of(name, settings)
+    runner = runner_of(name, settings, telemetry)
     give_back_on_sigterm(runner.give_back_claims)
     taker = StageTaker(runner=runner, audio_bucket=settings.bucket)
-    return PushService(verifier=push_verifier(settings), take=taker)
+    return PushService(verifier=push_verifier(settings), take=taker, telemetry=telemetry)
 
 
-def runner_of(name: str, settings: Settings) -> Runner:
+def runner_of(name: str, settings: Settings, telemetry: Telemetry = OFF) -> Runner:
     """The runner of one stage, with real gateways."""
     from handlers.wiring_stages import stage_spec
     from shared.gateways.run_store import SpannerRunStore
     from shared.runner import Runner
 
     return Runner(
-        stage=stage_spec(name, settings),
+        stage=stage_spec(name, settings, telemetry),
         store=SpannerRunStore(database(settings, role=name), vault(settings, role=name)),
         tenants=tenant_directory(settings, role=name),
         publisher=publisher_of(settings),
         now=now,
         worker=f"{settings.revision}/{socket.gethostname()}/{os.getpid()}",
+        telemetry=telemetry,
     )
 
 
@@ -288,6 +293,13 @@ def conversations(settings: Settings, *, role: str) -> SpannerConversations:
     from shared.gateways.calls import SpannerConversations
 
     return SpannerConversations(database(settings, role=role), vault(settings, role=role))
+
+
+def crm_calls(settings: Settings, *, role: str) -> SpannerCrmCalls:
+    """Reads calls as the last stage needs them."""
+    from shared.gateways.calls import SpannerCrmCalls
+
+    return SpannerCrmCalls(database(settings, role=role), vault(settings, role=role))
 
 
 def stories(settings: Settings, *, role: str = "operator") -> SpannerStories:

@@ -12,6 +12,7 @@ from shared.errors import ConfigurationError, InvalidEvent
 from shared.incomplete import admit_incomplete, left_incomplete
 from shared.pipeline import Service, load_pipeline
 from shared.settings import Settings
+from shared.telemetry import OFF, Telemetry
 
 if TYPE_CHECKING:
     from shared.claims import Admission
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from shared.tenant_limits import TenantLimits
 
 
-def stage_spec(name: str, settings: Settings) -> StageSpec:
+def stage_spec(name: str, settings: Settings, telemetry: Telemetry = OFF) -> StageSpec:
     """One stage with its dependencies bound."""
     builders = {
         "download": _download,
@@ -32,14 +33,15 @@ def stage_spec(name: str, settings: Settings) -> StageSpec:
     service = load_pipeline().services.get(name)
     if name not in builders or service is None:
         raise ConfigurationError("unknown_service", f"no service is called {name!r}")
-    return builders[name](settings, service)
+    return builders[name](settings, service, telemetry)
 
 
-def _download(settings: Settings, service: Service) -> StageSpec:
+def _download(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.fair_vendors import FairRecordings
     from shared.gateways.call_merger import SpannerCallMerger
     from shared.gateways.recordings import CallRailRecordings
     from shared.guarded import GuardedRecordings
+    from shared.measured import MeasuredRecordings
     from shared.runner import StageSpec
     from stages.download import intake
     from stages.download import stage as download
@@ -49,7 +51,8 @@ def _download(settings: Settings, service: Service) -> StageSpec:
     )
     deps = download.DownloadDeps(
         recordings=FairRecordings(
-            GuardedRecordings(recordings, wiring.breaker(settings, role="download")), _fence(settings, "CallRail")
+            GuardedRecordings(MeasuredRecordings(recordings, telemetry), wiring.breaker(settings, role="download")),
+            _fence(settings, "CallRail"),
         ),
         objects=wiring.objects(settings),
         calls=wiring.calls(settings, role="download"),
@@ -82,18 +85,22 @@ def _download(settings: Settings, service: Service) -> StageSpec:
     )
 
 
-def _transcribe(settings: Settings, service: Service) -> StageSpec:
+def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.fair_stage import within_share
     from shared.gateways.speech import speech_recognizer
+    from shared.measured import MeasuredSpeech
     from shared.runner import StageSpec
     from stages.transcribe import stage as transcribe
 
     deps = transcribe.TranscribeDeps(
-        speech=speech_recognizer(
-            project_id=settings.project_id,
-            location=settings.speech_location,
-            dynamic_batch=settings.speech_dynamic_batch,
-            local_address=settings.stand_ins.speech,
+        speech=MeasuredSpeech(
+            speech_recognizer(
+                project_id=settings.project_id,
+                location=settings.speech_location,
+                dynamic_batch=settings.speech_dynamic_batch,
+                local_address=settings.stand_ins.speech,
+            ),
+            telemetry,
         ),
         objects=wiring.objects(settings),
         calls=wiring.calls(settings, role="transcribe"),
@@ -112,15 +119,19 @@ def _transcribe(settings: Settings, service: Service) -> StageSpec:
     )
 
 
-def _analyze(settings: Settings, service: Service) -> StageSpec:
+def _analyze(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.fair_stage import within_share
     from shared.gateways.gemini import GeminiModel
+    from shared.measured import MeasuredModel
     from shared.runner import StageSpec
     from stages.analyze import stage as analyze
 
     deps = analyze.AnalyzeDeps(
-        model=GeminiModel(
-            project=settings.project_id, location=settings.vertex_location, local_address=settings.stand_ins.vertex
+        model=MeasuredModel(
+            GeminiModel(
+                project=settings.project_id, location=settings.vertex_location, local_address=settings.stand_ins.vertex
+            ),
+            telemetry,
         ),
         calls=wiring.conversations(settings, role="analyze"),
         default_model=settings.analysis_model,
@@ -135,16 +146,18 @@ def _analyze(settings: Settings, service: Service) -> StageSpec:
     )
 
 
-def _crm_sync(settings: Settings, service: Service) -> StageSpec:
+def _crm_sync(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
     from shared.fair_vendors import FairCrms
     from shared.guarded import GuardedCrms
+    from shared.measured import MeasuredCrms
     from shared.runner import StageSpec
     from stages.crm_sync import stage as crm_sync
 
-    crms = GuardedCrms(wiring.crm_registry(settings), wiring.breaker(settings, role="crm_sync"))
+    measured = MeasuredCrms(wiring.crm_registry(settings), telemetry)
+    crms = GuardedCrms(measured, wiring.breaker(settings, role="crm_sync"))
     fences = {"hubspot": _fence(settings, "HubSpot"), "salesforce": _fence(settings, "Salesforce")}
     fair = FairCrms(crms, fences.__getitem__)
-    deps = crm_sync.CrmSyncDeps(crms=fair, calls=wiring.conversations(settings, role="crm_sync"))
+    deps = crm_sync.CrmSyncDeps(crms=fair, calls=wiring.crm_calls(settings, role="crm_sync"))
     return StageSpec(
         name="crm_sync",
         accepts=(CallAnalyzed, CallLeftIncomplete),

@@ -106,4 +106,6 @@ class CallRecord(Contract):
     transcript: Transcript | None = None
     analysis: CallAnalysis | None = None
     crm: tuple[CrmRecord, ...] = ()
+    received_at: datetime | None = None
+    """When the call's post-call webhook arrived; said to the last stage only, which measures with it."""
     updated_at: datetime | None = None

@@ -88,13 +88,11 @@ def _rerun(
     except (InvalidEvent, NotReady) as error:
         raise CannotReplay("event_unreadable") from error
     event = _as_rerun(original, rerun_request_id(letter, from_stage, number))
-    attributes = event.attributes()
-    if "traceparent" in body.attributes:
-        attributes["traceparent"] = body.attributes["traceparent"]
     return Outgoing(
         topic=event.topic,
         data=event.model_dump_json().encode(),
-        attributes=attributes,
+        # Without the letter's trace: a request of its own has a trace of its own (docs/decisions/0012).
+        attributes=event.attributes(),
         request_id=event.request_id,
         stage=from_stage,
         opens_request=from_stage != stages[0],

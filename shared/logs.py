@@ -19,8 +19,8 @@ _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-
 _ENCODER = json.JSONEncoder(default=repr)
 
 
-def configure_logging(*, service: str, project_id: str, level: str) -> None:
-    """Set up structlog and the root logger; called once at start-up."""
+def configure_logging(*, service: str, project_id: str, level: str, version: str = "") -> None:
+    """Set up structlog and the root logger; called once at start-up. `version` is for Error Reporting."""
     shared_steps: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -30,7 +30,9 @@ def configure_logging(*, service: str, project_id: str, level: str) -> None:
         _constant("service", service),
         # Not dict_tracebacks: its default writes every frame's local variables into the log.
         structlog.processors.format_exc_info,
+        _for_error_reporting(service=service, version=version),
         keep_personal_data_out,
+        _labels,  # ids only, which need no cleaning
     ]
     rendering: list[structlog.typing.Processor] = [structlog.processors.EventRenamer("message"), _as_json]
     structlog.configure(
@@ -85,6 +87,27 @@ def _constant(name: str, value: str) -> structlog.typing.Processor:
     return add
 
 
+_LABELS = ("service", "stage", "tenant_id")
+"""What one filters by. A call's and a request's ids are fields of the line: a label would say them twice."""
+
+
+def _labels(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event["logging.googleapis.com/labels"] = {name: event[name] for name in _LABELS if event.get(name)}
+    return event
+
+
+def _for_error_reporting(*, service: str, version: str) -> structlog.typing.Processor:
+    """Have Error Reporting take up lines with a traceback, which it groups by; our own classified errors are none."""
+
+    def add(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        if "exception" in event and event["severity"] in {"ERROR", "CRITICAL"}:
+            event["@type"] = "type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent"
+            event["serviceContext"] = {"service": service, "version": version}
+        return event
+
+    return add
+
+
 def _with_trace(project_id: str) -> structlog.typing.Processor:
     """Turn a bound `traceparent` into the fields that link a line to its trace in Cloud Logging."""
 
@@ -93,7 +116,7 @@ def _with_trace(project_id: str) -> structlog.typing.Processor:
         if match:
             event["logging.googleapis.com/trace"] = f"projects/{project_id}/traces/{match['trace']}"
             event["logging.googleapis.com/spanId"] = match["span"]
-            event["logging.googleapis.com/trace_sampled"] = match["flags"] == "01"
+            event["logging.googleapis.com/trace_sampled"] = bool(int(match["flags"], 16) & 1)
         return event
 
     return add

@@ -1,7 +1,7 @@
 """The words of onboarding: what a customer applies with, what each step came to, and what it asks of the outside.
 
 The order of the steps is in `shared/onboarding_run.py`; why a test webhook leaves nothing in a customer's CRM is
-decision 0012.
+decision 0015.
 """
 
 from __future__ import annotations

@@ -6,8 +6,6 @@ which finds the row and goes on from where it stands.
 
 from __future__ import annotations
 
-import hashlib
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -36,7 +34,7 @@ from shared.claims import (
 from shared.crash_points import crash_point
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.dead_letters import GivenUp, dead_letter_attributes
-from shared.deliveries import Delivery, is_swept, parse_event
+from shared.deliveries import Delivery, is_swept
 from shared.errors import (
     AlreadyThere,
     InvalidEvent,
@@ -47,9 +45,13 @@ from shared.errors import (
     TransientFailure,
     Waiting,
 )
+from shared.observed import note_admission, note_attempt, note_done, note_sleep, observed
 from shared.ports import Clock, Publisher, TenantDirectory
 from shared.retention import kept_for
+from shared.run_events import fresh_run, original_delivery, stored_event, trace_attribute, traceback_digest
 from shared.stage import Completed, StageContext
+from shared.telemetry import OFF, Telemetry
+from shared.traces import ATTRIBUTE
 
 log = structlog.get_logger()
 
@@ -91,6 +93,7 @@ class Runner:
     worker: str
     """Names this process in the row, for the operator who looks at a stuck claim."""
     claims: ActiveClaims = field(default_factory=ActiveClaims)
+    telemetry: Telemetry = OFF
 
     def handle(self, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
         """Take one delivery to an answer; never raises."""
@@ -98,20 +101,23 @@ class Runner:
         with structlog.contextvars.bound_contextvars(
             tenant_id=key.tenant_id, request_id=key.request_id, stage=key.stage, message_id=delivery.message_id
         ):
-            try:
-                return self._claim_and_run(key, delivery, event)
-            except ClaimLost:
-                log.warning("claim_lost")
-                return AGAIN
-            except InvalidEvent as error:
-                return self.give_up(delivery, GivenUp.because(error, stage=key.stage, attempts=1))
-            except PipelineError as error:
-                # The database or Pub/Sub did not answer: nothing was recorded, so the message must come again.
-                log.warning("delivery_put_back", code=error.code, detail=error.detail)
-                return AGAIN
-            except Exception:
-                log.exception("runner_failed")
-                return Answer(500)
+            return observed(self.telemetry, key, delivery, lambda traced: self._answer(key, traced, event), self.now)
+
+    def _answer(self, key: RunKey, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
+        try:
+            return self._claim_and_run(key, delivery, event)
+        except ClaimLost:
+            log.warning("claim_lost")
+            return AGAIN
+        except InvalidEvent as error:
+            return self.give_up(delivery, GivenUp.because(error, stage=key.stage, attempts=1))
+        except PipelineError as error:
+            # The database or Pub/Sub did not answer: nothing was recorded, so the message must come again.
+            log.warning("delivery_put_back", code=error.code, detail=error.detail)
+            return AGAIN
+        except Exception:
+            log.exception("runner_failed")
+            return Answer(500)
 
     def give_up(self, delivery: Delivery, given_up: GivenUp) -> Answer:
         """Publish the dead letter, then acknowledge; without a confirmed publish, nothing is acknowledged."""
@@ -157,12 +163,15 @@ class Runner:
             event=event.model_dump_json(),
             expires_at=self.now() + kept_for(owner),
         )
+        admission = self.stage.admit(event) if self.stage.admit else None
         try:
-            self.store.insert(claim, self.stage.admit(event) if self.stage.admit else None)
+            self.store.insert(claim, admission)
         except AlreadyThere:
             return self._meet_existing(key, delivery, event, owner, our_token=claim.claim_token)
+        if admission:
+            note_admission(self.telemetry, key, delivery, admission)
         crash_point("claimed")
-        return self._attempt(_fresh(claim), delivery, event, owner)
+        return self._attempt(fresh_run(claim), delivery, event, owner)
 
     def _owner(self, tenant_id: str) -> Owner:
         try:
@@ -185,7 +194,7 @@ class Runner:
     ) -> Answer:
         if self.stage.absorb and isinstance(event, Event):
             # Before the row is judged: what this event brings may be what the row waits for.
-            self._publish_also(self.stage.absorb(event, owner), delivery)
+            self._publish_also(self.stage.absorb(event, owner))
         run = self.store.read(key)
         is_continuation = isinstance(event, TranscriptionOutput) or is_swept(delivery)
         if run is None:
@@ -217,9 +226,9 @@ class Runner:
     def _give_up_again(self, run: StageRun, delivery: Delivery) -> Answer:
         # A notification too: the publish of the dead letter may be what failed when the row was written.
         if self.stage.after_failure:
-            self._publish_also(self.stage.after_failure(run), delivery)
+            self._publish_also(self.stage.after_failure(run))
         return self.give_up(
-            _original(run, delivery),
+            original_delivery(run, delivery),
             GivenUp(run.key.stage, run.error_code, run.error_detail, run.error_fix, attempts=run.attempt),
         )
 
@@ -230,6 +239,7 @@ class Runner:
             structlog.contextvars.bound_contextvars(call_id=run.call_id, attempt=run.attempt),
             self.claims.held(run),
         ):
+            note_attempt(run)
             try:
                 completed = self._run_stage(run, event, owner)
             except Waiting as waiting:
@@ -283,6 +293,7 @@ class Runner:
     def _sleep(self, run: StageRun, sleep: Sleep) -> None:
         crash_point("before_sleep")
         self.store.sleep(run.key, run.claim_token, sleep)
+        note_sleep(sleep)
         crash_point("after_sleep")
 
     def _finish(self, run: StageRun, completed: Completed, delivery: Delivery) -> Answer:
@@ -293,9 +304,10 @@ class Runner:
         except AlreadyThere:
             log.info("finished_by_another")
             return self._repeat_stored(run.key, delivery)
+        used = note_done(self.telemetry, run, completed, now=self.now())
         crash_point("recorded")
         answer = self._publish_next(next_event, delivery)
-        log.info("stage_done", next=completed.next_event.type if completed.next_event else None)
+        log.info("stage_done", next=completed.next_event.type if completed.next_event else None, **used)
         return answer
 
     def _clean_up(self, run: StageRun, owner: Owner) -> None:
@@ -311,19 +323,23 @@ class Runner:
         stored = self.store.read(key)
         return self._publish_next(stored.next_event if stored else "", delivery)
 
-    def _publish_also(self, event: Event | None, delivery: Delivery) -> None:
+    def _publish_also(self, event: Event | None) -> None:
         """Publish an event beside the stage's own; raises `TransientFailure`, so that the delivery comes again."""
         if event is not None:
-            attributes = {**event.attributes(), **_trace(delivery)}
+            # It may begin a request of its own, which then has a trace of its own.
+            trace = self.telemetry.trace_of(event.tenant_id, event.request_id).header
+            attributes = {**event.attributes(), ATTRIBUTE: trace}
             self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
             crash_point("published_beside")
 
     def _publish_next(self, next_event: str, delivery: Delivery) -> Answer:
         if not next_event:
             return ACKNOWLEDGED
-        event = _stored_event(next_event)
+        event = stored_event(next_event)
         try:
-            self.publisher.publish(event.topic, next_event.encode(), {**event.attributes(), **_trace(delivery)})
+            self.publisher.publish(
+                event.topic, next_event.encode(), {**event.attributes(), **trace_attribute(delivery)}
+            )
         except TransientFailure as error:
             log.warning("next_event_not_published", code=error.code)
             return AGAIN
@@ -339,9 +355,9 @@ class Runner:
         self._sleep(run, row)
         if consequence.answer is None:
             if self.stage.after_failure:
-                self._publish_also(self.stage.after_failure(run), delivery)
+                self._publish_also(self.stage.after_failure(run))
             given_up = GivenUp.because(error, stage=run.key.stage, attempts=run.attempt)
-            return self.give_up(_original(run, delivery), given_up)
+            return self.give_up(original_delivery(run, delivery), given_up)
         due_at = row.due_at.isoformat() if row.due_at else None
         log.warning(
             "stage_stopped", state=row.state, code=error.code, detail=error.detail, fix=error.fix, due_at=due_at
@@ -355,43 +371,3 @@ class Runner:
         detail = f"{type(error).__name__}, traceback digest {digest}"
         self._sleep(run, Sleep("retrying", error_code="internal_error", error_detail=detail))
         return Answer(500)
-
-
-def traceback_digest(error: BaseException) -> str:
-    """The same for the same fault at the same place, whatever the values were."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = "|".join(f"{frame.name}:{frame.line}" for frame in frames)
-    return hashlib.sha256(f"{type(error).__name__}|{places}".encode()).hexdigest()[:12]
-
-
-def _fresh(claim: NewRun) -> StageRun:
-    return StageRun(
-        key=claim.key,
-        call_id=claim.call_id,
-        state="running",
-        attempt=1,
-        claim_token=claim.claim_token,
-        lease_until=claim.lease_until,
-        event=claim.event,
-    )
-
-
-def _stored_event(stored: str) -> Event:
-    return parse_event(stored.encode())
-
-
-def _trace(delivery: Delivery) -> dict[str, str]:
-    return {"traceparent": delivery.traceparent} if delivery.traceparent else {}
-
-
-def _is_notification(delivery: Delivery) -> bool:
-    return "objectId" in delivery.attributes
-
-
-def _original(run: StageRun, delivery: Delivery) -> Delivery:
-    """The stage's own event as a delivery: a dead letter must hold what a replay can send again."""
-    if not _is_notification(delivery):
-        return delivery
-    event = _stored_event(run.event)
-    attributes: Mapping[str, str] = {**event.attributes(), "traceparent": delivery.traceparent}
-    return Delivery(delivery.message_id, run.event.encode(), attributes, delivery.subscription)

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from shared.errors import ConfigurationError
 
 PushAuth = Literal["verify", "platform", "off"]
+TelemetryTarget = Literal["off", "console", "otlp", "google"]
 
 
 class LocalEndpoints(BaseSettings):
@@ -104,6 +105,22 @@ class Settings(BaseSettings):
     crash_marks: str = ""
     """Drills only: the directory that remembers which deaths have happened."""
 
+    traces: TelemetryTarget = "off"
+    """Where spans go."""
+    metrics: TelemetryTarget = "off"
+    telemetry_dir: str = ""
+    """Where `console` writes files, a line a span; empty means standard output."""
+    otlp_endpoint: str = "http://127.0.0.1:4318"
+    """Base URL of the collector that `otlp` means."""
+    trace_ratio: float = Field(default=1.0, ge=0, le=1)
+    """The part of all requests whose spans are recorded: the same requests in every service."""
+    trace_spans_per_s: float = Field(default=100.0, ge=0)
+    """How many spans a process records in a second; the rest is left out. It keeps a flood of webhooks as cheap as
+    without traces (docs/operations/observability.md has the figures)."""
+    trace_every_s: float = Field(default=5.0, ge=0, le=600)
+    metrics_every_s: float = Field(default=30.0, gt=0, le=600)
+    """How often spans and metrics are sent, at most."""
+
     local: LocalEndpoints = Field(default_factory=LocalEndpoints)
 
     @model_validator(mode="after")
@@ -116,6 +133,8 @@ class Settings(BaseSettings):
             raise ValueError("PIPELINE_PUSH_AUTH=platform trusts Cloud Run's own check, but K_SERVICE is not set")
         if self.environment != "local" and (self.lease_s or self.crash_points or self.crash_marks):
             raise ValueError("PIPELINE_LEASE_S and PIPELINE_CRASH_… are for drills on PIPELINE_ENVIRONMENT=local only")
+        if self.environment == "local" and "google" in {self.traces, self.metrics}:
+            raise ValueError("PIPELINE_TRACES and PIPELINE_METRICS cannot say google with PIPELINE_ENVIRONMENT=local")
         if not self.project_id:
             raise ValueError("GOOGLE_CLOUD_PROJECT is not set")
         return self

@@ -19,16 +19,21 @@ GIVE_BACK_AFTER_S = 6.0
 
 
 def give_back_on_sigterm(release: Callable[[], int], *, after_s: float = GIVE_BACK_AFTER_S) -> None:
-    """Call `release` some seconds after SIGTERM, beside whatever the server does with the signal.
+    """Call `release` some seconds after SIGTERM; see `on_sigterm_after`."""
+    on_sigterm_after(after_s, lambda: _release(release))
 
-    Must run in the main thread, after the server has installed its own handler.
+
+def on_sigterm_after(after_s: float, work: Callable[[], object]) -> None:
+    """Do the work in a thread some seconds after SIGTERM, beside whatever else is done with the signal.
+
+    Must be called in the main thread, after the server has installed its own handler.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     before = signal.getsignal(signal.SIGTERM)
 
     def on_sigterm(number: int, frame: FrameType | None) -> None:
-        timer = threading.Timer(after_s, _release, args=(release,))
+        timer = threading.Timer(after_s, work)
         timer.daemon = True
         timer.start()
         if callable(before):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from schemas.analysis import CallAnalysis
@@ -66,3 +67,5 @@ class Completed:
     changes: CallChanges = field(default_factory=CallChanges)
     usage: Usage = field(default_factory=Usage)
     request_state: Literal["active", "done", "not_processed"] = "active"
+    received_at: datetime | None = None
+    """When the call's webhook arrived, said by the stage after which every CRM holds the call; only to measure."""

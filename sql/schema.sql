@@ -868,3 +868,9 @@ GRANT SELECT (expires_at) ON TABLE processing_requests TO ROLE operator;
 
 -- only: spanner
 GRANT INSERT (kept_until) ON TABLE dead_letters TO ROLE dead_letter;
+
+-- ---- 011_call_to_crm.sql ----
+
+-- only: spanner
+-- The objective "in the CRM within ten minutes": the last stage says how long ago the call's webhook arrived.
+GRANT SELECT (received_at) ON TABLE processing_requests TO ROLE crm_sync;

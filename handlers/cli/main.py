@@ -16,6 +16,7 @@ from handlers.cli.demo import demo
 from handlers.cli.load import load
 from handlers.cli.migrate import migrate
 from handlers.cli.sweep import sweep
+from handlers.cli.trace import trace
 from handlers.cli.why import why
 from shared.errors import PipelineError
 
@@ -43,6 +44,7 @@ app.command()(chaos)
 app.command()(load)
 app.command()(cost)
 app.command()(why)
+app.command()(trace)
 app.add_typer(calls.app, name="calls")
 app.add_typer(keys.app, name="keys")
 app.add_typer(local.app, name="local")

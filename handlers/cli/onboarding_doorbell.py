@@ -1,4 +1,4 @@
-"""Rings at the receiver as CallRail would, with a webhook that no CRM ever hears of (decision 0012).
+"""Rings at the receiver as CallRail would, with a webhook that no CRM ever hears of (decision 0015).
 
 The body names a test and nobody's call, at the address for "any other trigger": the receiver checks address, tenant and
 signature and publishes it as always, the first worker records it as not processed, and there its way ends.

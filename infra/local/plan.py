@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from infra.local import gcs
 from infra.local.emulators import Emulators, pubsub_spec, spanner_spec, storage_spec
@@ -75,6 +76,7 @@ def make_plan(
     emulators: Emulators,
     take_port: Callable[[], int],
     environ: Mapping[str, str],
+    telemetry_dir: Path,
     only: Collection[str] | None = None,
 ) -> Plan:
     """Lay out a stack. `only` names the workers to start, None means all; raises `StackError` for unknown names.
@@ -89,7 +91,7 @@ def make_plan(
     at = _Addresses(ports={name: take_port() for name in names})
     base = {name: environ[name] for name in _INHERITED if name in environ} | {"PYTHONUNBUFFERED": "1"}
     tuned = {name: value for name, value in environ.items() if name.startswith("PIPELINE_")}
-    env = tuned | worker_environment(at)
+    env = telemetry_environment(telemetry_dir) | tuned | worker_environment(at)
     workers = tuple(_worker(name, at=at, env=base | env) for name in pipeline.services if name in chosen)
     return Plan(
         services=(*_emulators(emulators, at=at, env=base), *_standins(at=at, env=base), *workers),
@@ -101,6 +103,17 @@ def make_plan(
         spanner=at.host("spanner"),
         storage_url=at.url("storage"),
     )
+
+
+def telemetry_environment(telemetry_dir: Path) -> dict[str, str]:
+    """Spans as they end and metrics every few seconds, in files, for `pipeline trace`; the caller may say otherwise."""
+    return {
+        "PIPELINE_TRACES": "console",
+        "PIPELINE_METRICS": "console",
+        "PIPELINE_TELEMETRY_DIR": str(telemetry_dir),
+        "PIPELINE_TRACE_EVERY_S": "0",
+        "PIPELINE_METRICS_EVERY_S": "5",
+    }
 
 
 def worker_environment(at: _Addresses) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -89,11 +90,13 @@ class Stack:
         self._dir.acquire()
         try:
             end_leftovers(self._dir)
+            shutil.rmtree(self._dir.telemetry, ignore_errors=True)  # of a database that is gone
             plan = make_plan(
                 pipeline=load_pipeline(),
                 emulators=emulators,
                 take_port=self._ports.take,
                 environ=self.options.environ,
+                telemetry_dir=self._dir.telemetry,
                 only=self.options.only,
             )
             self._group.open()

@@ -72,6 +72,7 @@ class StateDir:
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.logs = self.path / "logs"
+        self.telemetry = self.path / "telemetry"
         self._state = self.path / "state.json"
         self._lock: int | None = None
 

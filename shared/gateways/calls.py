@@ -14,6 +14,7 @@ from schemas.transcript import Transcript
 from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.queries import query
 from shared.gateways.vault import TenantVault, Vault
+from shared.names import first_request_id
 
 _CALL_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
 
@@ -87,6 +88,25 @@ class SpannerConversations:
     def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
         """The call with `recording` left out."""
         return _read(self._open, "read_conversation", tenant_id, call_id, self._vault)
+
+
+class SpannerCrmCalls:
+    """Implements `shared.ports.CallReader` for the last stage: as `SpannerConversations`, and when the webhook came."""
+
+    def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
+        self._open = open_database
+        self._vault = vault
+
+    def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
+        """The call with `recording` left out and `received_at` said; still one read."""
+        params = {"tenant_id": tenant_id, "call_id": call_id, "first_request_id": first_request_id(tenant_id, call_id)}
+        types = {**_CALL_TYPES, "first_request_id": param_types.STRING}
+        rows = read_rows(self._open, query("calls", "read_for_crm"), params, types, what="read call")
+        if not rows:
+            return None
+        *row, received_at = rows[0]
+        call = _call_of(call_id, row, self._vault.of(tenant_id))
+        return call.model_copy(update={"received_at": received_at})
 
 
 def _read(open_database: OpenDatabase, name: str, tenant_id: str, call_id: str, vault: Vault) -> CallRecord | None:

@@ -44,6 +44,18 @@ COMMANDS = Chapter(
         "bad_connections": Meaning(
             "`pipeline bench --connections` was given something else than numbers", "write 1,32,128,512"
         ),
+        "no_telemetry_credentials": Meaning(
+            "spans or metrics are to go to Google, and the process has no credentials of Google",
+            "give it a service account, or set PIPELINE_TRACES and PIPELINE_METRICS to otlp, console or off",
+        ),
+        "cloud_trace_forbidden": Meaning(
+            "who runs `pipeline trace CALL` may not read Cloud Trace", "ask for roles/cloudtrace.user on the project"
+        ),
+        "cloud_trace_unreachable": Meaning("Cloud Trace gave no answer", "try again"),
+        "cloud_trace_unavailable": Meaning("Cloud Trace answered with an error of its own", "try again"),
+        "no_traces": Meaning(
+            "the local stack records no spans, or they go elsewhere", "start it with PIPELINE_TRACES=console"
+        ),
         "no_log": Meaning("a service that was started by hand has its output in its own terminal", "look there"),
         "stack_starting": Meaning("the local stack is still starting", "try again in a few seconds"),
         "several_tenants": Meaning("more than one tenant has a call of this id", "say which with --tenant"),

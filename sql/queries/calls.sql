@@ -22,6 +22,23 @@ SELECT c.details, NULL AS recording, c.audio_s, c.no_audio_reason, c.transcript,
 FROM call_records AS c
 WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id AND c.erased_at IS NULL
 
+-- name: read_for_crm
+SELECT c.details, NULL AS recording, c.audio_s, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,
+  ARRAY(
+    SELECT AS STRUCT s.provider, s.person_id, s.person_type, s.person_created,
+      s.activity_id, s.activity_type, s.synced_at
+    FROM crm_syncs AS s
+    WHERE s.tenant_id = @tenant_id AND s.call_id = c.call_id
+    ORDER BY s.provider
+  ) AS crm,
+  (
+    SELECT r.received_at
+    FROM processing_requests AS r
+    WHERE r.tenant_id = @tenant_id AND r.request_id = @first_request_id
+  ) AS received_at
+FROM call_records AS c
+WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id AND c.erased_at IS NULL
+
 -- name: list_calls
 SELECT call_id, started_at, intent, lead_score
 FROM call_records

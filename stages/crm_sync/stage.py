@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -12,6 +13,7 @@ from schemas.calls import CallRecord, CrmRecord, Provider
 from schemas.events import CallLeftIncomplete, CallSynced
 from schemas.redaction import RedactionKind
 from shared.errors import Deferred, NotReady, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
+from shared.names import first_request_id
 from shared.ports import CallReader, CrmGateways
 from shared.redaction import ANALYSIS_TEXTS, redact_fields, redact_transcript
 from shared.stage import CallChanges, Completed, StageContext
@@ -59,7 +61,15 @@ def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
             continue
         context.save_checkpoint(_checkpoint(synced))
     _raise_first(failures)
-    return _completed(context, tuple(synced[provider] for provider in providers))
+    completed = _completed(context, tuple(synced[provider] for provider in providers))
+    return replace(completed, received_at=_measured_from(context, call))
+
+
+def _measured_from(context: StageContext, call: CallRecord) -> datetime | None:
+    """When the call arrived, on its first way through the pipeline; a later request of the same call says nothing of
+    how long the caller's record was waited for."""
+    is_first = context.request_id == first_request_id(context.tenant.tenant_id, context.call_id)
+    return call.received_at if is_first else None
 
 
 def _gather(context: StageContext, deps: CrmSyncDeps) -> CallRecord:

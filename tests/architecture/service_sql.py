@@ -19,7 +19,7 @@ from shared.dead_letters import DeadLetter, DeadLetterBody, NewDeadLetter
 from shared.desk_jobs import ReplayStart
 from shared.gateways.backfill_store import SpannerBackfillStore
 from shared.gateways.call_merger import SpannerCallMerger
-from shared.gateways.calls import SpannerCalls, SpannerConversations
+from shared.gateways.calls import SpannerCalls, SpannerConversations, SpannerCrmCalls
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.gateways.queries import SQL_DIR, query
@@ -44,6 +44,7 @@ STORES: dict[str, type] = {
         SpannerCalls,
         SpannerCircuits,
         SpannerConversations,
+        SpannerCrmCalls,
         SpannerDeadLetters,
         SpannerRunStore,
         SpannerStories,
@@ -57,6 +58,7 @@ _CALLERS: dict[str, tuple[str, ...]] = {
     "SpannerCalls": ("stages/{role}/*.py",),
     "SpannerCircuits": ("shared/circuits.py",),
     "SpannerConversations": ("stages/{role}/*.py",),
+    "SpannerCrmCalls": ("stages/{role}/*.py",),
     "SpannerRunStore": ("shared/runner.py",),
     "SpannerSweepStore": ("shared/sweeper.py",),
     "SpannerStories": ("handlers/cli/why.py", "handlers/cli/calls.py", "shared/why.py"),

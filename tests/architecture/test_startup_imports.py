@@ -34,7 +34,7 @@ print("loaded " + json.dumps(sorted(sys.modules)))
 
 
 @cache
-def loaded_by(target: str) -> tuple[str, ...]:
+def loaded_by(target: str, **settings: str) -> tuple[str, ...]:
     """Names of all modules in a fresh process that has built one service, with local addresses nobody listens on."""
     env = {
         "PATH": os.environ.get("PATH", ""),
@@ -47,6 +47,7 @@ def loaded_by(target: str) -> tuple[str, ...]:
         "STORAGE_EMULATOR_HOST": "http://127.0.0.1:1",
         **{f"PIPELINE_LOCAL_{name}": "127.0.0.1:1" for name in ("SPEECH", "VERTEX", "SECRET_MANAGER")},
         **{f"PIPELINE_LOCAL_{name}_URL": "http://127.0.0.1:1" for name in ("CALLRAIL", "HUBSPOT", "SALESFORCE")},
+        **settings,
     }
     done = subprocess.run(
         [sys.executable, "-c", _BUILD, target], env=env, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
@@ -92,3 +93,13 @@ def test_the_webhook_service_holds_no_keys() -> None:
 @pytest.mark.parametrize("target", TARGETS)
 def test_cryptography_is_loaded_when_it_is_first_used(target: str) -> None:
     assert [name for name in loaded_by(target) if name.startswith("tink")] == []
+
+
+@pytest.mark.parametrize("settings", [{}, {"PIPELINE_TRACES": "otlp", "PIPELINE_METRICS": "otlp"}])
+def test_the_receiver_loads_no_telemetry_at_its_start(settings: dict[str, str]) -> None:
+    """OpenTelemetry's SDK with its exporter takes 0.25 s: in the background, during the first requests."""
+    assert [name for name in loaded_by("webhook", **settings) if name.startswith("opentelemetry")] == []
+
+
+def test_telemetry_that_is_off_loads_no_exporter() -> None:
+    assert [name for name in loaded_by("analyze") if name.startswith("opentelemetry.exporter")] == []

@@ -25,7 +25,7 @@ from shared.deliveries import Delivery, parse_event
 from shared.desk_edit import requeue_edited
 from shared.desk_transfer import export_letters, import_letters
 from shared.errors import ConfigurationError, PermanentFailure, TransientFailure
-from tests.support.desk_bench import CALL, OURS, REQUEST, THEIRS, DeskBench, failing, received
+from tests.support.desk_bench import CALL, OURS, REQUEST, THEIRS, TRACE, DeskBench, failing, received
 from tests.support.pipeline_database import PipelineDatabase
 
 pytestmark = pytest.mark.emulators
@@ -66,7 +66,7 @@ def test_a_dead_letter_is_kept_with_everything_an_operator_needs(bench: DeskBenc
     body = bench.desk.body(OURS, letter.dead_letter_id)
     assert body.topic == "call-received"
     assert parse_event(body.event.encode()) == event
-    assert body.attributes["traceparent"] == "t"
+    assert body.attributes["traceparent"] == TRACE
 
 
 def test_the_same_failure_again_is_the_same_letter_counted_twice_with_the_newest_reason(bench: DeskBench) -> None:

@@ -28,6 +28,7 @@ from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
 from shared.runner import Runner, StageSpec
 from shared.stage import CallChanges, Completed, StageContext, Usage
+from shared.traces import trace_of_request
 from stages.download.intake import admit
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import NOON, HandClock, MemoryPublisher, MemoryTenants
@@ -139,6 +140,28 @@ def test_a_first_delivery_is_run_recorded_and_published(bench: Bench) -> None:
     call = SpannerCalls(bench.database.open, bench.database.vault).get(OUR_TENANT.tenant_id, CALL)
     assert call is not None
     assert call.details.duration_s == 30
+
+
+@pytest.mark.parametrize("given", [{}, {"traceparent": "rubbish"}, {"swept": "true"}])
+def test_a_message_that_names_no_trace_goes_on_in_its_requests_own(bench: Bench, given: dict[str, str]) -> None:
+    """The sweeper and Cloud Storage name none; a retry, a replay and they all meet in the same trace."""
+    assert bench.deliver(RECEIVED, stage="download", **given) == 204
+    own = trace_of_request(OUR_TENANT.tenant_id, REQUEST, ratio=0)
+    assert [message.attributes["traceparent"] for message in bench.publisher.messages] == [own.header]
+
+
+def test_a_request_of_its_own_has_a_trace_of_its_own(bench: Bench) -> None:
+    """What goes on when a stage is given up is another request: its unfinished call's way to the CRM."""
+    bench.behave = raising(PermanentFailure("recording_gone", "told to"))
+    other = CallAnalyzed(**IDS | {"request_id": "i-0123456789abcdef"})
+    runner = bench.runner()
+    given_up = replace(runner, stage=replace(runner.stage, after_failure=lambda _run: other))
+    trace = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+    assert given_up.handle(delivery_of(RECEIVED, traceparent=trace), RECEIVED).status == 204
+    beside, letter = bench.publisher.messages
+
+    assert beside.attributes["traceparent"] == trace_of_request(OUR_TENANT.tenant_id, other.request_id, ratio=0).header
+    assert letter.attributes["traceparent"] == trace
 
 
 def test_a_second_delivery_of_finished_work_publishes_the_next_event_again_and_runs_nothing(bench: Bench) -> None:

@@ -60,6 +60,8 @@ _USAGE = {
 }
 _STAGE_OF_TOPIC = {event.topic: stage for stage, event in _ACCEPTS.items()}
 
+TRACE = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
+
 
 _REQUEST_COLUMNS = "tenant_id request_id call_id kind origin state stage received_at created_at updated_at"
 _RUN_COLUMNS = (
@@ -218,7 +220,7 @@ class DeskBench:
         """Webhooks arrive, and everything that follows happens."""
         for event in events or (received(),):
             self.queue.publish(
-                event.topic, event.model_dump_json().encode(), {**event.attributes(), "traceparent": "t"}
+                event.topic, event.model_dump_json().encode(), {**event.attributes(), "traceparent": TRACE}
             )
         self.work()
 

@@ -68,10 +68,10 @@ def _emulator_programs(request: pytest.FixtureRequest) -> Emulators:
         with capture.global_and_fixture_disabled():  # an installation's progress is for the person who waits
             return ensure_emulators(print)
     except ConfigurationError as error:
-        _do_without(f"{error.detail}; {error.fix}")
+        do_without(f"{error.detail}; {error.fix}")
 
 
-def _do_without(advice: str) -> NoReturn:
+def do_without(advice: str) -> NoReturn:
     """A missing emulator is a skip on a laptop and a failure in CI, where nobody reads skips."""
     if os.environ.get("CI"):
         pytest.fail(advice)
@@ -114,7 +114,7 @@ def gcs_server(_starter: _Starter) -> str:
     try:
         spec = storage_spec(port=_starter.ports.take(), env=dict(os.environ))
     except FileNotFoundError as error:
-        _do_without(str(error))
+        do_without(str(error))
     return _starter.start(spec)
 
 

@@ -28,6 +28,8 @@ _IMPATIENT = {
     # A replay right after a token was mended must not meet the old one in a worker's cache.
     "PIPELINE_SECRET_CACHE_TTL_S": "0.2",
     "PIPELINE_CIRCUIT_PROBE_S": "1",
+    # What a test has done is in the files at once.
+    "PIPELINE_METRICS_EVERY_S": "0.2",
 }
 _LOOK_EVERY_S = 0.05
 _TIMEOUT_S = 10.0
@@ -99,6 +101,15 @@ class LocalStack:
             lambda lines: bool(lines) and lines[0].request_state in _FINAL_STATES,
             what=f"an end of request {request_id}",
         )[0].request_state
+
+    @property
+    def telemetry_dir(self) -> Path:
+        """Where the workers write spans and metrics."""
+        return Path(self.env["PIPELINE_TELEMETRY_DIR"])
+
+    def log_lines(self) -> str:
+        """Everything that the workers have logged so far."""
+        return "\n".join(path.read_text(encoding="utf-8") for path in sorted((self.state_dir / "logs").glob("*.log")))
 
     def add_tenant(self, tenant_id: str, *, company_id: str, **changes: Any) -> DemoTenant:
         """A tenant like the demo's with a company, secrets and CRM accounts of its own; `changes` are its fields."""

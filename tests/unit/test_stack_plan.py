@@ -28,6 +28,7 @@ def plan_with(*, environ: Mapping[str, str] | None = None, only: Collection[str]
         emulators=EMULATORS,
         take_port=itertools.count(20_000).__next__,
         environ=environ or {},
+        telemetry_dir=Path("/state/telemetry"),
         only=only,
     )
 

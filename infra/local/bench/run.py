@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,7 +107,10 @@ def _stack(report: Report, *, workers: tuple[str, ...] = ()) -> Iterator[StackSt
     """Emulators and stand-ins with the demo tenant, and only these workers."""
     with tempfile.TemporaryDirectory(prefix="pipeline-bench-") as folder:
         report("starting emulators and stand-ins")
-        with Stack(StackOptions(state_dir=Path(folder), only=workers), prepare=prepare) as stack:
+        # Without telemetry, unless the caller asks for it: what it costs is measured by comparing.
+        environ = {"PIPELINE_TRACES": "off", "PIPELINE_METRICS": "off", **os.environ}
+        options = StackOptions(state_dir=Path(folder), only=workers, environ=environ)
+        with Stack(options, prepare=prepare) as stack:
             yield stack.state
 
 
