@@ -274,7 +274,12 @@ def test_from_nothing_to_a_command_line_that_knows_the_environment(
 def test_the_table_of_roles_is_what_is_granted(planned: Resources) -> None:
     text = (ROOT / "docs" / "operations" / "infrastructure.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (`[a-z]+\.[^|]*) \| ([^|]{15,}) \|$", text, re.MULTILINE)
-    everywhere = {"roles/cloudtrace.agent", "roles/logging.logWriter", "roles/monitoring.metricWriter"}
+    everywhere = {
+        "roles/cloudtrace.agent",
+        "roles/logging.logWriter",
+        "roles/monitoring.metricWriter",
+        "roles/telemetry.writer",
+    }
 
     assert {name: {f"roles/{role}" for role in re.findall(r"`([^`]+)`", roles)} for name, roles, _ in rows} == {
         name: roles - everywhere for name, roles in granted(planned).items()

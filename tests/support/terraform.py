@@ -78,7 +78,8 @@ def copy_of(tree: Path, *, folder: str, env: Mapping[str, str]) -> Workspace:
         TERRAFORM, infra / "terraform", ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*", "*.tfvars")
     )
     shutil.copytree(TERRAFORM.parent / "monitoring", infra / "monitoring")
-    shutil.copy(TERRAFORM.parent / "pipeline.json", infra / "pipeline.json")
+    for name in ("pipeline.json", "retention.json"):
+        shutil.copy(TERRAFORM.parent / name, infra / name)
     workspace = infra / "terraform" / folder
     (workspace / "state_override.tf").write_text(_LOCAL_STATE, encoding="utf-8")
     return Workspace(workspace, env)

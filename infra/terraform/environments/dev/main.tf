@@ -29,7 +29,6 @@ module "pipeline" {
   spanner_instance = "pipeline-dev"
   min_instances    = { webhook = 0 }
   backup_days      = 7
-  audio_days       = 30
   project_id       = var.project_id
   region           = var.region
   domain           = var.domain

@@ -57,13 +57,18 @@ resource "google_storage_bucket" "audio" {
   encryption {
     default_kms_key_name = var.audio_key
   }
-  # Each object carries the time from which its tenant's retention has passed.
-  lifecycle_rule {
-    condition {
-      days_since_custom_time = 1
-    }
-    action {
-      type = "Delete"
+  # Each recording carries the time from which its tenant's retention has passed; the rules are told once, as data.
+  dynamic "lifecycle_rule" {
+    for_each = jsondecode(file("${path.module}/../../../retention.json")).rules
+    content {
+      condition {
+        matches_prefix         = lifecycle_rule.value.matches_prefix
+        days_since_custom_time = lookup(lifecycle_rule.value, "days_since_custom_time", null)
+        age                    = lookup(lifecycle_rule.value, "age_days", null)
+      }
+      action {
+        type = lifecycle_rule.value.action
+      }
     }
   }
   lifecycle_rule {
@@ -75,14 +80,6 @@ resource "google_storage_bucket" "audio" {
     action {
       type          = "SetStorageClass"
       storage_class = "NEARLINE"
-    }
-  }
-  lifecycle_rule {
-    condition {
-      age = var.audio_days
-    }
-    action {
-      type = "Delete"
     }
   }
 }

@@ -43,10 +43,6 @@ variable "audio_nearline_days" {
   type = number
 }
 
-variable "audio_days" {
-  type = number
-}
-
 variable "tenants" {
   type = set(string)
 }

@@ -10,7 +10,7 @@ locals {
     "cloudscheduler.googleapis.com", "cloudtrace.googleapis.com", "compute.googleapis.com", "dns.googleapis.com",
     "iam.googleapis.com", "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com",
     "run.googleapis.com", "secretmanager.googleapis.com", "spanner.googleapis.com", "speech.googleapis.com",
-    "storage.googleapis.com",
+    "storage.googleapis.com", "telemetry.googleapis.com",
   ])
 }
 

@@ -72,6 +72,8 @@ resource "google_monitoring_alert_policy" "alert" {
       query               = each.value.query
       duration            = "${each.value.duration_s}s"
       evaluation_interval = "${each.value.evaluation_interval_s}s"
+      # On the day of the first apply no service has sent a metric yet.
+      disable_metric_validation = true
     }
   }
   alert_strategy {

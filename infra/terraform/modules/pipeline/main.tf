@@ -33,7 +33,6 @@ module "data" {
   backup_days              = var.backup_days
   audio_key                = module.foundation.audio_key
   audio_nearline_days      = var.audio_nearline_days
-  audio_days               = var.audio_days
   tenants                  = var.tenants
   secret_rotation_start    = var.secret_rotation_start
 }

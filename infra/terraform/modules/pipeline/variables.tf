@@ -105,12 +105,6 @@ variable "audio_nearline_days" {
   default     = 30
 }
 
-variable "audio_days" {
-  type        = number
-  description = "The longest that any object of the audio bucket lives, whatever its tenant says."
-  default     = 400
-}
-
 variable "tenants" {
   type        = set(string)
   description = "Tenants whose secrets are made here, without values; `pipeline tenant` makes the others'."

@@ -15,7 +15,7 @@ locals {
     transcribe = ["roles/speech.client"]
     analyze    = ["roles/aiplatform.user"]
   }
-  telemetry_roles = ["roles/cloudtrace.agent", "roles/logging.logWriter", "roles/monitoring.metricWriter"]
+  telemetry_roles = ["roles/cloudtrace.agent", "roles/logging.logWriter", "roles/monitoring.metricWriter", "roles/telemetry.writer"]
   publishes = merge([
     for name, service in local.services : {
       # Dead letters are published by whoever gives a call up.

@@ -21,6 +21,8 @@ locals {
     PIPELINE_SPEECH_LOCATION  = var.speech_location
     PIPELINE_VERTEX_LOCATION  = var.vertex_location
     PIPELINE_PUSH_AUTH        = "platform"
+    PIPELINE_TRACES           = "google"
+    PIPELINE_METRICS          = "google"
   }, var.settings)
 
   # Who may call a service, which checks the same itself: Pub/Sub; at the operator, the scheduler and the receiver.
