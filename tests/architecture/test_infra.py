@@ -226,6 +226,7 @@ def test_a_service_holds_the_roles_of_its_gateways_and_no_others(planned: Resour
         "roles/cloudtrace.agent",
         "roles/logging.logWriter",
         "roles/monitoring.metricWriter",
+        "roles/telemetry.writer",
         "roles/spanner.fineGrainedAccessUser",
     }
     health = {"roles/pubsub.viewer"}
