@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from shared.gateways.tenant_store import TenantStore
     from shared.gateways.tenants import SpannerTenantDirectory
     from shared.gateways.vault import Vault
-    from shared.privacy import PrivacyDesk
-    from shared.retention import RetentionDesk
     from shared.runner import Runner
     from shared.story import SchemaGap
     from shared.sweeper import Sweeper
@@ -224,24 +222,6 @@ def keyset_store(settings: Settings) -> KeysetStore:
     from shared.gateways.keyset_store import KeysetStore
 
     return KeysetStore(database(settings), key_encryption_key(settings))
-
-
-def privacy_desk(settings: Settings) -> PrivacyDesk:
-    """Erases and exports what is held about callers, for the command line."""
-    from shared.gateways.privacy_store import SpannerPrivacy
-    from shared.privacy import PrivacyDesk
-
-    store = SpannerPrivacy(database(settings), vault(settings))
-    return PrivacyDesk(store, objects(settings), crm_registry(settings), now)
-
-
-def retention_desk(settings: Settings) -> RetentionDesk:
-    """Applies tenants' retention to what is stored, for the command line."""
-    from shared.gateways.kept_objects import GcsKeptObjects
-    from shared.gateways.retention_store import SpannerRetention
-    from shared.retention import RetentionDesk
-
-    return RetentionDesk(SpannerRetention(database(settings)), GcsKeptObjects(objects(settings)), now)
 
 
 @cache

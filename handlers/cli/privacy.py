@@ -38,11 +38,11 @@ def erase(
     Harmless to repeat. Without --crm, records in the CRMs are named in the certificate, and stay. With it they go
     first: when a CRM refuses, nothing else is removed yet. People go only when --phone is given.
     """
-    from handlers import wiring
+    from handlers import privacy_wiring, wiring
 
     settings = load_settings()
     subject, calls = _subject(settings, tenant, call, phone)
-    desk, options = wiring.privacy_desk(settings), {"with_found_people": crm_found_people}
+    desk, options = privacy_wiring.privacy_desk(settings), {"with_found_people": crm_found_people}
     in_crms = None
     if crm:
         owner = wiring.tenant_store(settings).show(tenant).tenant
@@ -60,11 +60,11 @@ def export(
     phone: PhoneOption = None,
 ) -> None:
     """Write everything that is held about a call, or about all calls of a number, into a file (JSON)."""
-    from handlers import wiring
+    from handlers import privacy_wiring
 
     settings = load_settings()
     _, calls = _subject(settings, tenant, call, phone)
-    found = wiring.privacy_desk(settings).export(tenant, calls)
+    found = privacy_wiring.privacy_desk(settings).export(tenant, calls)
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
@@ -86,11 +86,11 @@ def retention(
     New calls follow the setting by themselves. Harmless to repeat or to stop: the next run takes what is left. On
     Google, Spanner and Cloud Storage remove what is past its time; `--sweep` does it where they do not (locally).
     """
-    from handlers import wiring
+    from handlers import privacy_wiring, wiring
 
     settings = load_settings()
     owner = wiring.tenant_store(settings).show(tenant).tenant
-    desk = wiring.retention_desk(settings)
+    desk = privacy_wiring.retention_desk(settings)
     privacy = owner.config.privacy
     typer.echo(f"calls are kept {privacy.retention_days} days, recordings {privacy.audio_days} days")
     typer.echo(f"changed: {_counts(desk.restamp(owner, actor=actor()))}")
@@ -104,9 +104,9 @@ def _counts(counts: dict[str, int]) -> str:
 
 def shred(settings: Settings, tenant_id: str, *, actor: str) -> str:
     """Destroy the keyset, delete the objects; the certificate."""
-    from handlers import wiring
+    from handlers import privacy_wiring, wiring
 
-    desk = wiring.privacy_desk(settings)
+    desk = privacy_wiring.privacy_desk(settings)
     destroyed = wiring.keyset_store(settings).destroy(tenant_id, actor=actor)
     certificate = Certificate(
         "offboarding",
@@ -125,7 +125,7 @@ def shred(settings: Settings, tenant_id: str, *, actor: str) -> str:
 
 def _subject(settings: Settings, tenant: str, call: str | None, phone: str | None) -> tuple[str, list[str]]:
     """How a certificate names the person, and their calls."""
-    from handlers import wiring
+    from handlers import privacy_wiring, wiring
     from shared.gateways.privacy_store import subject_of
 
     wiring.tenant_store(settings).show(tenant)
@@ -136,7 +136,7 @@ def _subject(settings: Settings, tenant: str, call: str | None, phone: str | Non
     number = to_e164(phone or "")
     if not number:
         raise ConfigurationError("unreadable_number", "the text is no telephone number", fix="write it as +13035550142")
-    desk = wiring.privacy_desk(settings)
+    desk = privacy_wiring.privacy_desk(settings)
     return subject_of(wiring.vault(settings).of(tenant), number), desk.store.calls_of(tenant, number)
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from handlers import wiring
+from handlers import privacy_wiring, wiring
 from infra.local.senders import encode, post_webhook
 from schemas.calls import CallRecord, CrmRecord
 from schemas.tenant import Tenant
@@ -165,7 +165,7 @@ class Flow:
                 if self._in_crm(tenant, crm, part) == 200:
                     raise FlowFailed(f"{crm.provider} still holds the {part} of {self.call_id}")
             self.say(f"{crm.provider}: what this test made is deleted")
-        certificate = wiring.privacy_desk(self.settings).erase(
+        certificate = privacy_wiring.privacy_desk(self.settings).erase(
             self.tenant_id, [self.call_id], subject=f"call {self.call_id}", actor="production flow test"
         )
         rows = sum(call.call_rows for call in certificate.calls)

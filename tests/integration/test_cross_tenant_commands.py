@@ -49,6 +49,7 @@ VICTIM, ATTACKER = OURS, THEIRS
 
 ATTACKS: dict[str, Sequence[str]] = {
     "why": ("{call}",),
+    "trace": ("{call}",),
     "calls list": (),
     "calls show": ("{call}",),
     "privacy erase": ("--call", "{call}"),
@@ -90,7 +91,7 @@ OF_ALL_TENANTS = {
 }  # fmt: skip
 """An operator's own: they name no tenant."""
 OF_NO_TENANT = {
-    "demo", "migrate", "bench", "chaos", "cost", "load", "fuzz", "webhook send",
+    "demo", "migrate", "bench", "chaos", "cost", "load", "webhook send",
     "local up", "local down", "local status", "local env", "local logs",
 }  # fmt: skip
 """They touch a laptop's stack, or the schema."""

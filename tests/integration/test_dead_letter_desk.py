@@ -399,7 +399,7 @@ def test_an_edited_copy_that_fails_opens_itself_and_not_its_original(bench: Desk
         ({"call_id": "CAL9"}, "call_id"),
         ({"request_id": "r-fedcba9876543210"}, "request_id"),
         ({"type": "recording_stored"}, "edited"),
-        ({"nonsense": 1}, "nonsense"),
+        ({"nonsense": 1}, "an unknown field"),
         ({}, "says what the original says"),
     ],
     ids=["tenant", "call", "request", "type", "schema", "nothing"],

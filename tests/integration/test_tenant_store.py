@@ -122,7 +122,9 @@ def test_updating_cannot_take_a_company_or_make_a_tenant(world: World) -> None:
     with pytest.raises(ConfigurationError, match="no tenant third-tenant"):
         world.update(make_tenant("third-tenant", company_id="777"))
 
-    assert world.directory().by_company(OTHER_COMPANY) == other()
+    found = world.directory().by_company(OTHER_COMPANY)
+    assert found is not None
+    assert (found.tenant_id, found.config) == ("other-dental", other().config), "the receiver reads no more of it"
 
 
 def test_an_offboarded_tenant_stays_offboarded(world: World) -> None:

@@ -63,7 +63,8 @@ def bench_on(fresh: SpannerDatabaseFactory, ddl: list[str]) -> Bench:
 def migrate(bench: Bench, *versions: int) -> None:
     """While the workers go on: `pipeline migrate`, then `pipeline keys create --all`."""
     statements = [text for version in versions for text in ddl_of(version)]
-    bench.database.database.update_ddl(statements).result(timeout=30)
+    if statements:  # a migration of grants alone has none for the emulator
+        bench.database.database.update_ddl(statements).result(timeout=30)
     bench.database.keysets.create(OUR_TENANT.tenant_id, actor="test")
 
 

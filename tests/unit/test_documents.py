@@ -18,7 +18,7 @@ OPERATIONS = PROJECT_ROOT / "docs" / "operations"
 RELEASE_PAGES = [
     OPERATIONS / f"{name}.md" for name in ("deployment", "rollback", "disaster-recovery", "capacity-and-cost")
 ]
-TERRAFORM = {"init", "plan", "apply", "destroy", "output", "validate", "fmt", "import"}
+TERRAFORM = {"init", "plan", "apply", "destroy", "output", "validate", "fmt", "import", "state"}
 _FENCED = re.compile(r"^ *```(?P<language>[a-z]*)\n(?P<text>.*?)^ *```", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"`([^`\n]+)`")
 _OURS = re.compile(r"(?:\.venv/bin/)?(?P<program>pipeline|make|gcloud|terraform|python|\S+\.sh) (?P<rest>.*)")
@@ -50,7 +50,8 @@ def fault(command: str) -> str:
     if program == "gcloud":
         return gcloud_fault(rest)
     if program == "terraform":
-        return "" if rest.split()[0] in TERRAFORM else f"terraform does not know {rest.split()[0]}"
+        verb = next(word for word in rest.split() if not word.startswith("-"))
+        return "" if verb in TERRAFORM else f"terraform does not know {verb}"
     words = shlex.split(rest)
     if program == "python":
         return _python_fault(words)

@@ -129,6 +129,8 @@ def fault_of(command: str, *, is_whole: bool = True) -> str:
     node = program()
     words = command.split()
     while hasattr(node, "commands"):
+        if words and words[0] in {name for item in node.params for name in item.opts}:  # `pipeline --env prod …`
+            words = words[2:]
         if not words and not is_whole:
             return ""
         if not words or words[0] not in node.commands:

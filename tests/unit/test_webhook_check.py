@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from handlers.webhook_body import FORM_TYPE, JSON_TYPE, UnreadableBody, read_body
@@ -120,6 +120,7 @@ def test_every_sample_of_a_call_is_taken() -> None:
     assert "empty" not in taken
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the machine's other tests are no fault of the strategy
 @given(BODIES, st.sampled_from(sorted(READERS)))
 def test_any_body_is_taken_or_refused_by_both_with_the_same_words(sample: Body, form: str) -> None:
     body = READERS[form](sample)

@@ -59,7 +59,7 @@ _CODE_OF_CALL = {"GivenUp": 1}
 
 
 def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for folder in ("shared", "stages", "handlers"):
+    for folder in ("shared", "stages", "handlers", "infra/load", "infra/cost"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if "meanings" not in path.parts:
                 yield path, ast.parse(path.read_text(encoding="utf-8"))

@@ -66,7 +66,7 @@ resource "google_storage_bucket" "audit" {
 }
 
 resource "google_logging_project_sink" "audit" {
-  # checkov:skip=CKV2_GCP_4:the bucket is locked by var.protected, which is true in prod (tests/architecture/test_infra_plan.py)
+  # checkov:skip=CKV2_GCP_4:the bucket is locked by var.protected, which is true in prod (tests/architecture/test_infra.py)
   name                   = "security-audit-sink"
   destination            = "storage.googleapis.com/${google_storage_bucket.audit.name}"
   filter                 = "log_id(\"cloudaudit.googleapis.com/activity\") OR log_id(\"cloudaudit.googleapis.com/data_access\") OR log_id(\"cloudaudit.googleapis.com/policy\")"

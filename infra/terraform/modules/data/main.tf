@@ -14,8 +14,8 @@ resource "google_spanner_instance" "pipeline" {
 # applied once and never compared again.
 resource "google_spanner_database" "pipeline" {
   # checkov:skip=CKV_GCP_93:encrypted by keys of Google's; what needs a key of ours is sealed by the application first
-  # checkov:skip=CKV_GCP_119:var.protected, which is true in prod (tests/architecture/test_infra_plan.py)
-  # checkov:skip=CKV_GCP_120:var.protected, which is true in prod (tests/architecture/test_infra_plan.py)
+  # checkov:skip=CKV_GCP_119:var.protected, which is true in prod (tests/architecture/test_infra.py)
+  # checkov:skip=CKV_GCP_120:var.protected, which is true in prod (tests/architecture/test_infra.py)
   instance                 = google_spanner_instance.pipeline.name
   name                     = var.spanner_database
   database_dialect         = "GOOGLE_STANDARD_SQL"
