@@ -117,6 +117,8 @@ class Sweeper:
     now: Clock
     stale_after: timedelta = STALE_AFTER
     again_after: timedelta = SENT_AGAIN_AFTER
+    longest_again: timedelta | None = None
+    """How far repetitions draw apart at most; None: `LONGEST_AGAIN` times `again_after`."""
 
     def sweep(self) -> SweepReport:
         """One bounded run. One tenant's trouble does not keep the others from being swept."""
@@ -174,7 +176,8 @@ class Sweeper:
 
     def _push_run(self, tenant_id: str, run: OverdueRun, *, longest: timedelta | None = None) -> list[str]:
         now = self.now()
-        again_after = max(self.again_after, min(now - run.updated_at, longest or LONGEST_AGAIN * self.again_after))
+        longest = longest or self.longest_again or LONGEST_AGAIN * self.again_after
+        again_after = max(self.again_after, min(now - run.updated_at, longest))
         if not self.store.postpone(tenant_id, run, next_due=now + again_after):
             return []
         crash_point("sweep_marked")

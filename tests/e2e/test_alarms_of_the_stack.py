@@ -80,6 +80,7 @@ def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
             ),
             bool,
             what="three refusals, an open circuit and a dead letter",
+            timeout_s=90,
         )
         assert post(stack, missed_call(number="+13035550199", company_id=COMPANY), key="x" * 32).status_code == 401
 
