@@ -5,14 +5,10 @@ The provider is a stand-in that speaks the real one's protocol and knows its sch
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,57 +17,12 @@ from handlers.cli import environments
 from shared.pipeline import load_pipeline
 from shared.settings import load_settings
 from tests.architecture.wiring_roles import roles_of
+from tests.support.production_plan import Resources, of_type
 from tests.support.provider_schema import ROOT, SNAPSHOT, TERRAFORM, types_used
 from tests.support.terraform import copy_of
-from tests.support.terraform_provider import PROJECT_NUMBER, provider_running
+from tests.support.terraform_provider import PROJECT_NUMBER
 
 SERVICES = load_pipeline().services
-EVERYTHING: dict[str, Any] = {
-    "project_id": "example-prod",
-    "domain": "calls.example.com",
-    "tenants": ["demo-tenant-001"],
-    "secret_rotation_start": "2030-01-01T00:00:00Z",
-    "egress_through_vpc": True,
-    "callrail_ranges": ["192.0.2.0/24"],
-    "access_policy": "123456",
-    "image_attestors": ["projects/example-prod/attestors/built-by-us"],
-    "alert_emails": ["ops@example.com"],
-    "slack_channel": "#alerts",
-    "slack_token": "made-up",
-    "billing_account": "000000-000000-000000",
-}
-Resources = dict[str, dict[str, Any]]
-
-
-@pytest.fixture(scope="session")
-def provider() -> Iterator[dict[str, str]]:
-    with provider_running() as env:
-        yield env
-
-
-@pytest.fixture(scope="session")
-def planned(provider: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Resources:
-    """Address → planned values of every resource of production with everything on; planned once for all workers."""
-    base = tmp_path_factory.getbasetemp()
-    kept = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "production-plan.json"
-    with kept.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            tree = tmp_path_factory.mktemp("plan")
-            workspace = copy_of(tree, folder="environments/prod", env=provider).initialised()
-            kept.write_text(json.dumps(workspace.planned(EVERYTHING)["resource_changes"]), encoding="utf-8")
-    changes = json.loads(kept.read_text(encoding="utf-8"))
-    return {change["address"].removeprefix("module.pipeline."): change["change"]["after"] for change in changes}
-
-
-def of_type(planned: Resources, kind: str) -> dict[str, dict[str, Any]]:
-    """Key of `for_each` (or name) → values."""
-    found = {}
-    for address, values in planned.items():
-        match = re.search(rf'(?:^|\.){kind}\.(\w+)(?:\["(.*)"\])?', address)
-        if match:
-            found[match[2] or match[1]] = values
-    return found
 
 
 # --- it is right Terraform -------------------------------------------------------------------------------------------
@@ -270,6 +221,16 @@ def test_from_nothing_to_a_command_line_that_knows_the_environment(
     settings = load_settings()
     assert (settings.project_id, settings.spanner_instance) == ("example-dev", "pipeline-dev")
     assert settings.bucket == "example-dev-audio-files"
+
+    # And back, as docs/operations/infrastructure.md says: the keys refuse until they are left behind.
+    refused = workspace.attempt("plan", "-destroy", "-refresh=false", "-input=false", "-no-color")
+    assert refused.returncode == 1
+    assert "lifecycle.prevent_destroy" in refused.stdout + refused.stderr
+    page = (ROOT / "docs" / "operations" / "infrastructure.md").read_text(encoding="utf-8")
+    keys = re.findall(r"^terraform state rm (module\S+ module\S+)$", page, re.MULTILINE)
+    workspace.run("state", "rm", *keys[0].split())
+    workspace.run("destroy", "-refresh=false", "-input=false", "-auto-approve", "-no-color", "-parallelism=20")
+    assert workspace.run("state", "list").split() == []
 
 
 def test_the_table_of_roles_is_what_is_granted(planned: Resources) -> None:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import grpc
@@ -51,7 +52,7 @@ class _Provider(grpc.GenericRpcHandler):  # type: ignore[type-arg] # at run time
     def __init__(self) -> None:
         self._snapshot = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
         self._methods: dict[str, Handler] = {
-            "GetSchema": lambda _request: self._schema(),
+            "GetSchema": lambda _request: self._schema,
             "PrepareProviderConfig": lambda request: message([(1, parsed(request)[1])]),
             "Configure": self._configure,
             "ValidateResourceTypeConfig": lambda _request: b"",
@@ -71,6 +72,7 @@ class _Provider(grpc.GenericRpcHandler):  # type: ignore[type-arg] # at run time
             return None
         return grpc.unary_unary_rpc_method_handler(lambda request, _context: handler(request))
 
+    @cached_property
     def _schema(self) -> bytes:
         def entries(number: int, kind: str) -> list[tuple[int, bytes | str | int]]:
             named = self._snapshot[kind].items()

@@ -31,3 +31,9 @@ variable "tenants" {
   description = "Tenants whose secrets are made here, without values; `pipeline tenant` makes the others'."
   default     = []
 }
+
+variable "settings" {
+  type        = map(string)
+  description = "More settings for every service, by the names of the README's table."
+  default     = {}
+}

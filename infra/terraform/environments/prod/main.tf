@@ -29,6 +29,7 @@ module "pipeline" {
   project_id               = var.project_id
   region                   = var.region
   domain                   = var.domain
+  spanner_database         = var.spanner_database
   spanner_processing_units = var.spanner_processing_units
   min_instances            = var.min_instances
   max_instances            = var.max_instances

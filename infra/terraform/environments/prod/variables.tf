@@ -14,6 +14,12 @@ variable "domain" {
   description = "The receiver's host name; its A record must name the output `address`."
 }
 
+variable "spanner_database" {
+  type        = string
+  description = "Name of the database; after a restore the copy's (docs/operations/disaster-recovery.md)."
+  default     = "pipeline-db"
+}
+
 variable "spanner_processing_units" {
   type        = number
   description = "100 units serve some 100,000 calls a month. The guide's size is 1000, ten times the price."

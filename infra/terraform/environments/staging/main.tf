@@ -34,6 +34,7 @@ module "pipeline" {
   domain           = var.domain
   alert_emails     = var.alert_emails
   billing_account  = var.billing_account
+  settings         = var.settings
   tenants          = var.tenants
 }
 

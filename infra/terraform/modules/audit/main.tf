@@ -51,9 +51,13 @@ resource "google_storage_bucket" "audit" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.protected
   # A retention policy instead of versions: nothing can be overwritten or deleted before its time.
-  retention_policy {
-    retention_period = var.audit_days * 24 * 60 * 60
-    is_locked        = var.protected
+  # Not where an environment may be taken away again: `force_destroy` cannot delete what is still retained.
+  dynamic "retention_policy" {
+    for_each = var.protected ? [var.audit_days * 24 * 60 * 60] : []
+    content {
+      retention_period = retention_policy.value
+      is_locked        = true
+    }
   }
   lifecycle_rule {
     condition {

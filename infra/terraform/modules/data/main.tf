@@ -7,7 +7,8 @@ resource "google_spanner_instance" "pipeline" {
   processing_units             = var.spanner_processing_units
   edition                      = "STANDARD"
   default_backup_schedule_type = "NONE" # ours below; Google's default would keep a second one
-  force_destroy                = false
+  # Its backups too: an instance that has one cannot be deleted.
+  force_destroy = !var.protected
 }
 
 # Tables come from `pipeline migrate` (the job `migrate`), which keeps a journal and can go back; DDL here would be

@@ -108,8 +108,9 @@ resource "google_cloud_run_v2_service" "service" {
   }
 
   lifecycle {
-    # Releases change image and traffic (cloudbuild.yaml); an apply must not take them back.
-    ignore_changes = [template[0].containers[0].image, template[0].revision, traffic, client, client_version]
+    # Releases change image and traffic (cloudbuild.yaml); an apply must not take them back. The revision's name, which
+    # a release gives, is taken away: sent back with any change it is a name used twice, which Cloud Run refuses (409).
+    ignore_changes = [template[0].containers[0].image, traffic, client, client_version]
   }
   depends_on = [google_project_iam_member.service]
 }
