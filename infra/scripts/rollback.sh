@@ -56,7 +56,7 @@ restore() {
   gcloud spanner databases restore --project "$project" --quiet \
     --source-instance "$instance" --source-backup "$backup" \
     --destination-instance "$instance" --destination-database "$database"
-  echo "restored into $database. When it is what you want: set spanner_database = \"$database\" and apply infra/terraform"
+  echo "restored into $database. When it is what you want: docs/operations/disaster-recovery.md, 'The database is gone', step 2"
 }
 
 project="" region="" release="" to="" instance="" backup="" database=""

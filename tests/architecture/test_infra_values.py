@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -373,3 +374,16 @@ def test_a_release_names_revisions_which_an_apply_must_not_send_again() -> None:
     text = (TERRAFORM / "modules" / "runtime" / "services.tf").read_text(encoding="utf-8")
 
     assert "template[0].revision" not in text
+
+
+def test_the_states_bucket_is_versioned_private_and_encrypted() -> None:
+    """Read, not planned: it is planned by nobody but its own folder, and a plan costs seconds."""
+    (bucket,) = re.findall(
+        r'resource "google_storage_bucket" "state" \{(.*?)\n\}\n',
+        (TERRAFORM / "bootstrap" / "main.tf").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+
+    assert re.search(r"versioning \{\s+enabled = true", bucket)
+    assert re.search(r'public_access_prevention\s+= "enforced"', bucket)
+    assert "default_kms_key_name = google_kms_crypto_key.state.id" in bucket

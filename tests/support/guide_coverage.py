@@ -38,7 +38,7 @@ def page() -> str:
     """The page's text."""
     lines = [
         f"| {row['guide']} | {'nothing' if row['now'] == 'none' else '`' + row['now'] + '`'} "
-        f"| `test_{row['test']}…` | {row['right']} |\n"
+        f"| `test_{row['test']}` | {row['right']} |\n"
         for row in rows()
     ]
     return _HEAD + "".join(lines)
