@@ -92,6 +92,7 @@ class PushService:
         if request.path == "/livez":
             return Response("ok", 200, content_type="text/plain")
         if request.path != "/" or request.method != "POST":
+            log.warning("push_not_found", code="not_found", status=404)
             return Response("not found", 404, content_type="text/plain")
         try:
             self.verifier.check(request.headers.get("Authorization", ""))
@@ -103,7 +104,7 @@ class PushService:
             log.error("push_not_checked", code=error.code)
             return Response("try again", 503, content_type="text/plain")
         except BadEnvelope as error:
-            log.warning("push_unreadable")
+            log.warning("push_unreadable", code="bad_envelope")
             return Response(str(error), 400, content_type="text/plain")
         with structlog.contextvars.bound_contextvars(traceparent=delivery.traceparent):
             return _answer(self.take(delivery))
