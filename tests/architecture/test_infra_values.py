@@ -387,3 +387,19 @@ def test_the_states_bucket_is_versioned_private_and_encrypted() -> None:
     assert re.search(r"versioning \{\s+enabled = true", bucket)
     assert re.search(r'public_access_prevention\s+= "enforced"', bucket)
     assert "default_kms_key_name = google_kms_crypto_key.state.id" in bucket
+
+
+def test_no_variable_and_no_output_of_a_module_is_left_unused() -> None:
+    everything = "\n".join(path.read_text(encoding="utf-8") for path in TERRAFORM.rglob("*.tf"))
+    unused = []
+    for folder in sorted({path.parent for path in TERRAFORM.rglob("*.tf")}):
+        text = "\n".join(path.read_text(encoding="utf-8") for path in folder.glob("*.tf"))
+        names = re.findall(r'^variable "(\w+)"', text, re.MULTILINE)
+        unused += [f"{folder.name}: var.{name}" for name in names if not re.search(rf"\bvar\.{name}\b", text)]
+        if folder.parent.name == "modules":
+            outputs = re.findall(r'^output "(\w+)"', text, re.MULTILINE)
+            unused += [
+                f"module.{folder.name}.{name}" for name in outputs if f"module.{folder.name}.{name}" not in everything
+            ]
+
+    assert unused == []

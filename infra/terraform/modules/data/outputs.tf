@@ -9,7 +9,3 @@ output "spanner_database" {
 output "audio_bucket" {
   value = google_storage_bucket.audio.name
 }
-
-output "backups_bucket" {
-  value = google_storage_bucket.backups.name
-}
