@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from shared.pipeline import PIPELINE_FILE
-from tests.architecture.test_infra_values import PROMISES
 from tests.support.guide_coverage import COMMANDS, PAGE, page, rows
+from tests.support.guide_promises import PROMISES
 from tests.support.provider_schema import TERRAFORM, types_used
 from tests.unit.test_runbook import fault_of
 
