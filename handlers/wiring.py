@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shared.circuits import Breaker
     from shared.desk import Desk
-    from shared.gateways.calls import SpannerCalls, SpannerConversations, SpannerCrmCalls
+    from shared.gateways.calls import SpannerCalls, SpannerConversations, SpannerCrmCalls, SpannerRecordedCalls
     from shared.gateways.crm_registry import CrmRegistry
     from shared.gateways.dead_letter_archive import PubSubArchive
     from shared.gateways.keyset_store import KeysetStore
@@ -266,6 +266,13 @@ def calls(settings: Settings, *, role: str | None = None) -> SpannerCalls:
     from shared.gateways.calls import SpannerCalls
 
     return SpannerCalls(database(settings, role=role), vault(settings, role=role))
+
+
+def recorded_calls(settings: Settings, *, role: str) -> SpannerRecordedCalls:
+    """Reads calls as the stages need them that deal with audio."""
+    from shared.gateways.calls import SpannerRecordedCalls
+
+    return SpannerRecordedCalls(database(settings, role=role), vault(settings, role=role))
 
 
 def conversations(settings: Settings, *, role: str) -> SpannerConversations:

@@ -55,7 +55,7 @@ def _download(settings: Settings, service: Service, telemetry: Telemetry) -> Sta
             _fence(settings, "CallRail"),
         ),
         objects=wiring.objects(settings),
-        calls=wiring.calls(settings, role="download"),
+        calls=wiring.recorded_calls(settings, role="download"),
     )
     intake_deps = intake.IntakeDeps(
         merger=SpannerCallMerger(wiring.database(settings, role="download"), wiring.vault(settings, role="download")),
@@ -103,7 +103,7 @@ def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> S
             telemetry,
         ),
         objects=wiring.objects(settings),
-        calls=wiring.calls(settings, role="transcribe"),
+        calls=wiring.recorded_calls(settings, role="transcribe"),
         default_model=settings.speech_model,
         first_look=timedelta(seconds=settings.transcript_look_s),
     )

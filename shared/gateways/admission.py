@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from typing import Any
 
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from shared.call_merge import Merged, merge
 from shared.claims import Admission, NewRun
-from shared.gateways.call_merger import stored_merge
-from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact
-from shared.gateways.queries import query
+from shared.gateways.call_merger import put_said, stored_merge
+from shared.gateways.database import OpenDatabase, transact
+from shared.gateways.keyed_rows import put, row_of
 from shared.gateways.sealed_events import event_field, seal_event
-from shared.gateways.spanner_errors import read_retry
 from shared.gateways.vault import TenantVault
-
-_CALL_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
-
-
-def put(mutation: Callable[..., None], table: str, **row: Any) -> None:
-    """Buffer one row by column names (`insert`, `update` or `insert_or_update` of a batch or a transaction)."""
-    mutation(table=table, columns=tuple(row), values=[tuple(row.values())])
 
 
 def insert_run(writer: Any, run: NewRun, vault: TenantVault) -> None:
@@ -62,45 +52,33 @@ def admit(writer: Any, run: NewRun, admission: Admission, vault: TenantVault) ->
         updated_at=COMMIT_TIMESTAMP,
     )
     if admission.said:
-        _put_call(writer.insert, run, admission.said, vault, expires_at=run.expires_at, created_at=COMMIT_TIMESTAMP)
+        put_said(writer.insert, _call_key(run), admission.said, vault, **_created(run))
 
 
 def admit_to_known_call(
     open_database: OpenDatabase, run: NewRun, admission: Admission, said: Merged, vault: TenantVault
 ) -> None:
     """The same where the call is known already: merge, in one transaction. Raises `AlreadyThere` as the insert does."""
-    key = {"tenant_id": run.key.tenant_id, "call_id": run.call_id}
+    key = _call_key(run)
     vault.warm()
 
     def work(transaction: Any) -> None:
-        rows = transaction.execute_sql(
-            query("calls", "read_merge"),
-            params=key,
-            param_types=_CALL_TYPES,
-            timeout=READ_TIMEOUT_S,
-            retry=read_retry(READ_TIMEOUT_S),
-        )
-        known = [stored_merge(vault.open(run.call_id, "details", details), ranks) for details, ranks, _ in rows]
-        merged = merge(known[0], said) if known else said
+        row = row_of(transaction, "call_records", ("details", "details_ranks", "erased_at"), key)
         admit(transaction, run, Admission(admission.kind, admission.origin, admission.received_at, said=None), vault)
-        created = {} if known else {"expires_at": run.expires_at, "created_at": COMMIT_TIMESTAMP}
-        if not any(erased for _, _, erased in rows):
-            _put_call(transaction.update if known else transaction.insert, run, merged, vault, **created)
+        if row is None:
+            put_said(transaction.insert, key, said, vault, **_created(run))
+        elif row[2] is None:
+            details, ranks, _ = row
+            known = stored_merge(vault.open(run.call_id, "details", details), ranks)
+            put_said(transaction.update, key, merge(known, said), vault)
         insert_run(transaction, run, vault)
 
     transact(open_database, work, what=f"claim {run.key.stage}", tag="admit")
 
 
-def _put_call(mutation: Callable[..., None], run: NewRun, merged: Merged, vault: TenantVault, **created: Any) -> None:
-    put(
-        mutation,
-        "call_records",
-        tenant_id=run.key.tenant_id,
-        call_id=run.call_id,
-        details=vault.seal(run.call_id, "details", merged.details.model_dump_json()),
-        caller_hash=vault.phone_hash(merged.details.caller_number),
-        details_ranks=json.dumps(merged.ranks),
-        started_at=merged.details.started_at,
-        **created,
-        updated_at=COMMIT_TIMESTAMP,
-    )
+def _call_key(run: NewRun) -> dict[str, str]:
+    return {"tenant_id": run.key.tenant_id, "call_id": run.call_id}
+
+
+def _created(run: NewRun) -> dict[str, Any]:
+    return {"expires_at": run.expires_at, "created_at": COMMIT_TIMESTAMP}

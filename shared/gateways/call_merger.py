@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from google.cloud.spanner_v1 import param_types
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from schemas.calls import CallDetails
 from schemas.tenant import RETENTION_DAYS
 from shared.call_merge import Merged, Ranks, merge
 from shared.gateways.database import READ_TIMEOUT_S, OpenDatabase, transact
+from shared.gateways.keyed_rows import put
 from shared.gateways.queries import query
 from shared.gateways.spanner_errors import read_retry
 from shared.gateways.vault import TenantVault, Vault
@@ -21,13 +23,6 @@ from shared.ports import KnownCall
 _KEY_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
 _FIRST_TYPES = {"tenant_id": param_types.STRING, "first_request_id": param_types.STRING}
 _READ_TYPES = {**_KEY_TYPES, "first_request_id": param_types.STRING}
-_ROW_TYPES = {
-    **_KEY_TYPES,
-    "details": param_types.STRING,
-    "ranks": param_types.STRING,
-    "caller_hash": param_types.STRING,
-    "started_at": param_types.TIMESTAMP,
-}
 
 
 class SpannerCallMerger:
@@ -54,7 +49,7 @@ class SpannerCallMerger:
             known = stored_merge(vault.open(key["call_id"], "details", details), ranks)
             merged = merge(known, said)
             is_news = merged.details.recording_url != known.details.recording_url
-            _update(transaction, key, merged, vault)
+            put_said(transaction.update, key, merged, vault)
             if is_news and not recorded:
                 wake = {**first, "now": now}
                 types = {**_FIRST_TYPES, "now": param_types.TIMESTAMP}
@@ -102,21 +97,22 @@ def _retention(transaction: Any, tenant_id: str) -> timedelta:
 
 
 def _insert(transaction: Any, key: dict[str, str], said: Merged, vault: TenantVault, *, expires_at: datetime) -> None:
-    params = {**_params(key, said, vault), "expires_at": expires_at}
-    types = {**_ROW_TYPES, "expires_at": param_types.TIMESTAMP}
-    transaction.execute_update(query("calls", "insert_details"), params=params, param_types=types)
+    created = {"expires_at": expires_at, "created_at": COMMIT_TIMESTAMP}
+    put_said(transaction.insert, key, said, vault, **created)
 
 
-def _update(transaction: Any, key: dict[str, str], merged: Merged, vault: TenantVault) -> None:
-    params = _params(key, merged, vault)
-    transaction.execute_update(query("calls", "update_details"), params=params, param_types=_ROW_TYPES)
-
-
-def _params(key: dict[str, str], merged: Merged, vault: TenantVault) -> dict[str, Any]:
-    return {
+def put_said(
+    mutation: Callable[..., None], key: dict[str, str], merged: Merged, vault: TenantVault, **row: Any
+) -> None:
+    """Buffer what webhooks said of a call; `row` has columns beside."""
+    put(
+        mutation,
+        "call_records",
         **key,
-        "details": vault.seal(key["call_id"], "details", merged.details.model_dump_json()),
-        "caller_hash": vault.phone_hash(merged.details.caller_number),
-        "ranks": json.dumps(merged.ranks),
-        "started_at": merged.details.started_at,
-    }
+        details=vault.seal(key["call_id"], "details", merged.details.model_dump_json()),
+        caller_hash=vault.phone_hash(merged.details.caller_number),
+        details_ranks=json.dumps(merged.ranks),
+        started_at=merged.details.started_at,
+        **row,
+        updated_at=COMMIT_TIMESTAMP,
+    )

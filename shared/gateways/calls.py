@@ -12,10 +12,13 @@ from schemas.analysis import CallAnalysis
 from schemas.calls import CallDetails, CallRecord, CrmRecord, RecordingFacts
 from schemas.transcript import Transcript
 from shared.gateways.database import OpenDatabase, read_rows
+from shared.gateways.keyed_rows import read_row
 from shared.gateways.queries import query
 from shared.gateways.vault import TenantVault, Vault
 from shared.names import first_request_id
 
+_ROW = ("details", "recording", "audio_s", "no_audio_reason", "transcript", "analysis", "updated_at")
+"""What a row of the queries below begins with; the CRMs' records follow."""
 _CALL_TYPES = {"tenant_id": param_types.STRING, "call_id": param_types.STRING}
 
 
@@ -58,7 +61,9 @@ class SpannerCalls:
         self._vault = vault
 
     def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
-        return _read(self._open, "read_call", tenant_id, call_id, self._vault)
+        params = {"tenant_id": tenant_id, "call_id": call_id}
+        rows = read_rows(self._open, query("calls", "read_call"), params, _CALL_TYPES, what="read call")
+        return _call_of(call_id, rows[0], self._vault.of(tenant_id)) if rows else None
 
     def list_recent(self, tenant_id: str, *, limit: int) -> list[CallLine]:
         """The tenant's latest calls, newest first."""
@@ -78,20 +83,33 @@ class SpannerCalls:
         return [StoryLine(*row) for row in rows]
 
 
-class SpannerConversations:
-    """Implements `shared.ports.CallReader` for stages that need not know where audio lies, and may not read it."""
+class SpannerRecordedCalls:
+    """Implements `shared.ports.CallReader` for the stages that deal with audio: the call's own row, by its key."""
+
+    _COLUMNS: tuple[str, ...] = _ROW
 
     def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
         self._vault = vault
 
     def get(self, tenant_id: str, call_id: str) -> CallRecord | None:
-        """The call with `recording` left out."""
-        return _read(self._open, "read_conversation", tenant_id, call_id, self._vault)
+        """The call with `crm` left out: no stage but the last one asks for it."""
+        key = {"tenant_id": tenant_id, "call_id": call_id}
+        found = read_row(self._open, "call_records", (*self._COLUMNS, "erased_at"), key, what="read call")
+        if found is None or found[-1] is not None:
+            return None
+        row = dict(zip(self._COLUMNS, found[:-1], strict=True))
+        return _call_of(call_id, [*(row.get(name) for name in _ROW), None], self._vault.of(tenant_id))
+
+
+class SpannerConversations(SpannerRecordedCalls):
+    """The same for the stage that need not know where audio lies, and may not read it: `recording` is left out too."""
+
+    _COLUMNS = ("details", "audio_s", "no_audio_reason", "transcript", "analysis", "updated_at")
 
 
 class SpannerCrmCalls:
-    """Implements `shared.ports.CallReader` for the last stage: as `SpannerConversations`, and when the webhook came."""
+    """Implements `shared.ports.CallReader` for the last stage: no recording, what CRMs know, when the webhook came."""
 
     def __init__(self, open_database: OpenDatabase, vault: Vault) -> None:
         self._open = open_database
@@ -107,12 +125,6 @@ class SpannerCrmCalls:
         *row, received_at = rows[0]
         call = _call_of(call_id, row, self._vault.of(tenant_id))
         return call.model_copy(update={"received_at": received_at})
-
-
-def _read(open_database: OpenDatabase, name: str, tenant_id: str, call_id: str, vault: Vault) -> CallRecord | None:
-    params = {"tenant_id": tenant_id, "call_id": call_id}
-    rows = read_rows(open_database, query("calls", name), params, _CALL_TYPES, what="read call")
-    return _call_of(call_id, rows[0], vault.of(tenant_id)) if rows else None
 
 
 def _call_of(call_id: str, row: list[Any], vault: TenantVault) -> CallRecord:

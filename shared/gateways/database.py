@@ -133,7 +133,7 @@ def read_rows(
     from shared.gateways.spanner_errors import read_retry
 
     database = open_database()
-    with translated(what), _replacing_lost_session(database), database.snapshot() as snapshot:
+    with translated(what), replacing_lost_session(database), database.snapshot() as snapshot:
         return list(
             snapshot.execute_sql(
                 sql,
@@ -171,7 +171,7 @@ def transact(open_database: OpenDatabase, work: Callable[[Any], T], *, what: str
 def run_transaction(database: Database, work: Callable[[Any], T], *, tag: str) -> T:
     """The same with the client's own errors."""
     try:
-        with _replacing_lost_session(database):
+        with replacing_lost_session(database):
             result: T = database.run_in_transaction(
                 work,
                 timeout_secs=TRANSACTION_TIMEOUT_S,
@@ -190,12 +190,12 @@ def blind_commit(open_database: OpenDatabase, *, what: str) -> Iterator[Batch]:
     """Mutations in one commit, without a read or a lock; written when the block ends well."""
     database = open_database()
     patience = {"timeout_secs": COMMIT_TIMEOUT_S, "default_retry_delay": ABORTED_PAUSE_S}
-    with translated(what), _replacing_lost_session(database), database.batch(**patience) as batch:
+    with translated(what), replacing_lost_session(database), database.batch(**patience) as batch:
         yield batch
 
 
 @contextmanager
-def _replacing_lost_session(database: Database) -> Iterator[None]:
+def replacing_lost_session(database: Database) -> Iterator[None]:
     """Make the client ask for a new session once Spanner does not know its own any more.
 
     The client (3.71.0) keeps one multiplexed session for all, renews it every week in a thread that dies of its first

@@ -11,9 +11,9 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 from schemas.calls import CallDetails
 from shared.claims import RunKey
 from shared.crm_erasure import CrmErased, CrmPointer
-from shared.gateways.admission import put
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.database import OpenDatabase, read_rows, transact
+from shared.gateways.keyed_rows import put
 from shared.gateways.queries import query
 from shared.gateways.sealed_events import event_field, open_event
 from shared.gateways.tenant_rows import audit

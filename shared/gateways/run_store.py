@@ -1,29 +1,42 @@
 """Stage runs in Spanner: the claim as a blind insert, every later change conditional on the claim token.
 
 Happy path: `insert` and `finish` are blind mutations (one commit each, no read, no lock). `finish` inserts the run's
-ledger row, and that insert decides between two workers that finish the same run. Everything off the happy path is a
-conditional UPDATE in a transaction.
+ledger row, and that insert decides between two workers that finish the same run. Everything off the happy path
+is a read of what is expected and an update in one transaction.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from schemas.calls import CrmRecord
 from shared.claims import Admission, ClaimLost, NewRun, RunKey, Sleep, StageRun, attempt_after
 from shared.errors import AlreadyThere
-from shared.gateways.admission import admit, admit_to_known_call, insert_run, put
-from shared.gateways.database import OpenDatabase, blind_commit, read_rows, update_rows
-from shared.gateways.queries import query
+from shared.gateways.admission import admit, admit_to_known_call, insert_run
+from shared.gateways.database import OpenDatabase, blind_commit
+from shared.gateways.keyed_rows import ConditionalUpdate, RowUpdate, put, read_row, update_if
 from shared.gateways.sealed_events import event_field, next_event_field, open_event, seal_event
 from shared.gateways.vault import TenantVault, Vault
 from shared.stage import CallChanges, Completed
 
-_KEY_TYPES = {"tenant_id": param_types.STRING, "request_id": param_types.STRING, "stage": param_types.STRING}
+_RUN_COLUMNS = (
+    "call_id",
+    "state",
+    "attempt",
+    "claim_token",
+    "lease_until",
+    "due_at",
+    "event",
+    "checkpoint",
+    "next_event",
+    "error_code",
+    "error_detail",
+    "error_fix",
+)
 _MAX_DETAIL = 1000  # columns error_detail and error_fix
 _MAX_CODE = 64
 
@@ -52,8 +65,8 @@ class SpannerRunStore:
             admit_to_known_call(self._open, run, admission, admission.said, vault)
 
     def read(self, key: RunKey) -> StageRun | None:
-        rows = read_rows(self._open, query("runs", "read_run"), key._asdict(), _KEY_TYPES, what=f"read {key.stage} run")
-        return _run_of(key, rows[0], self._vault.of(key.tenant_id)) if rows else None
+        row = read_row(self._open, "stage_runs", _RUN_COLUMNS, key._asdict(), what=f"read {key.stage} run")
+        return _run_of(key, row, self._vault.of(key.tenant_id)) if row else None
 
     def take_over(self, run: StageRun, *, claim_token: str, worker: str, lease_until: Any) -> None:
         also = [_request_state(run.key, "active")] if run.state == "blocked" else []
@@ -61,41 +74,35 @@ class SpannerRunStore:
             run.key,
             "take_over",
             {
-                "attempt": (attempt_after(run), param_types.INT64),
-                "claim_token": (claim_token, param_types.STRING),
-                "worker": (worker, param_types.STRING),
-                "lease_until": (lease_until, param_types.TIMESTAMP),
-                "expected_token": (run.claim_token, param_types.STRING),
-                "expected_state": (run.state, param_types.STRING),
+                "state": "running",
+                "attempt": attempt_after(run),
+                "claim_token": claim_token,
+                "worker": worker,
+                "lease_until": lease_until,
+                "due_at": None,
             },
+            expected={"claim_token": run.claim_token, "state": run.state},
             also=also,
         )
 
     def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
-        self._conditional(
-            key,
-            "save_checkpoint",
-            {
-                "checkpoint": (json.dumps(dict(checkpoint)), param_types.STRING),
-                "claim_token": (claim_token, param_types.STRING),
-            },
-        )
+        saved = {"checkpoint": json.dumps(dict(checkpoint))}
+        self._conditional(key, "save_checkpoint", saved, expected=_running(claim_token))
 
     def sleep(self, key: RunKey, claim_token: str, sleep: Sleep) -> None:
-        checkpoint = json.dumps(dict(sleep.checkpoint)) if sleep.checkpoint is not None else None
         values = {
-            "state": (sleep.state, param_types.STRING),
-            "due_at": (sleep.due_at, param_types.TIMESTAMP),
-            "checkpoint": (checkpoint, param_types.STRING),
-            "error_code": (sleep.error_code[:_MAX_CODE], param_types.STRING),
-            "error_detail": (sleep.error_detail[:_MAX_DETAIL], param_types.STRING),
-            "error_fix": (sleep.error_fix[:_MAX_DETAIL], param_types.STRING),
-            "vendor": (sleep.vendor or None, param_types.STRING),
-            "claim_token": (claim_token, param_types.STRING),
+            "state": sleep.state,
+            "due_at": sleep.due_at,
+            "error_code": sleep.error_code[:_MAX_CODE],
+            "error_detail": sleep.error_detail[:_MAX_DETAIL],
+            "error_fix": sleep.error_fix[:_MAX_DETAIL],
+            "vendor": sleep.vendor or None,
         }
+        if sleep.checkpoint is not None:
+            values["checkpoint"] = json.dumps(dict(sleep.checkpoint))
         request_state = _REQUEST_OF_STATE.get(sleep.state)
         also = [_request_state(key, request_state)] if request_state else []
-        self._conditional(key, "sleep", values, also=also)
+        self._conditional(key, "sleep", values, expected=_running(claim_token), also=also)
 
     def finish(self, run: StageRun, completed: Completed) -> None:
         vault = self._vault.of(run.key.tenant_id)
@@ -110,22 +117,27 @@ class SpannerRunStore:
         self,
         key: RunKey,
         name: str,
-        values: Mapping[str, tuple[Any, Any]],
+        values: Mapping[str, Any],
         *,
-        also: list[tuple[str, dict[str, Any], dict[str, Any]]] | None = None,
+        expected: Mapping[str, Any],
+        also: Sequence[RowUpdate] = (),
     ) -> None:
-        """Run the named UPDATE; raise `ClaimLost` when its condition matched no row."""
-        params = {**key._asdict(), **{field: value for field, (value, _) in values.items()}}
-        types = {**_KEY_TYPES, **{field: kind for field, (_, kind) in values.items()}}
-        statements = [(query("runs", name), params, types), *(also or [])]
-        counts = update_rows(self._open, statements, what=f"{name} {key.stage} run", tag=f"run_{name}")
-        if counts[0] == 0:
+        """Change the run; raise `ClaimLost` when it is not as expected."""
+        stamped = {**values, "updated_at": COMMIT_TIMESTAMP}
+        change = ConditionalUpdate("stage_runs", key._asdict(), stamped, expected)
+        if not update_if(self._open, change, also=also, what=f"{name} {key.stage} run", tag=f"run_{name}"):
             raise ClaimLost
 
 
-def _request_state(key: RunKey, state: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    params = {**key._asdict(), "state": state}
-    return query("runs", "set_request_state"), params, {**_KEY_TYPES, "state": param_types.STRING}
+def _running(claim_token: str) -> dict[str, str]:
+    return {"claim_token": claim_token, "state": "running"}
+
+
+def _request_state(key: RunKey, state: str) -> RowUpdate:
+    request = {"tenant_id": key.tenant_id, "request_id": key.request_id}
+    return RowUpdate(
+        "processing_requests", request, {"state": state, "stage": key.stage, "updated_at": COMMIT_TIMESTAMP}
+    )
 
 
 def _run_of(key: RunKey, row: list[Any], vault: TenantVault) -> StageRun:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from google.cloud.spanner_v1 import param_types
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
-from shared.gateways.database import OpenDatabase, read_rows, update_rows
+from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.dead_letter_changes import LetterChanges
+from shared.gateways.keyed_rows import ConditionalUpdate, update_if
 from shared.gateways.queries import query
 from shared.gateways.sealed_events import event_field, next_event_field, open_event
 from shared.gateways.vault import TenantVault, Vault
 from shared.sweeper import OverdueRun, StuckRequest
 
 _TENANT = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
-_RUN = {"tenant_id": param_types.STRING, "request_id": param_types.STRING}
-_NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for NULL in comparisons."""
 
 
 class SpannerSweepStore:
@@ -57,24 +55,13 @@ class SpannerSweepStore:
         return LetterChanges(self._open, self._vault).close_arrived(tenant_id, limit=limit)
 
     def postpone(self, tenant_id: str, run: OverdueRun, *, next_due: datetime) -> bool:
-        params: dict[str, Any] = {
-            "tenant_id": tenant_id,
-            "request_id": run.request_id,
-            "stage": run.stage,
-            "state": run.state,
-            "due_at": run.due_at,
-            "updated_at": run.updated_at,
-            "next_due": next_due,
-            "no_time": _NO_TIME,
-        }
-        types = {
-            **_RUN,
-            "stage": param_types.STRING,
-            "state": param_types.STRING,
-            **dict.fromkeys(("due_at", "updated_at", "next_due", "no_time"), param_types.TIMESTAMP),
-        }
-        statement = (query("sweep", "postpone_run"), params, types)
-        return update_rows(self._open, [statement], what="postpone run", tag="sweep")[0] == 1
+        change = ConditionalUpdate(
+            "stage_runs",
+            {"tenant_id": tenant_id, "request_id": run.request_id, "stage": run.stage},
+            {"due_at": next_due},
+            expected={"state": run.state, "updated_at": run.updated_at, "due_at": run.due_at},
+        )
+        return update_if(self._open, change, what="postpone run", tag="sweep")
 
     def stuck(self, tenant_id: str, *, stale_before: datetime, limit: int) -> list[StuckRequest]:
         params = {"tenant_id": tenant_id, "stale_before": stale_before, "row_limit": limit}
@@ -83,14 +70,13 @@ class SpannerSweepStore:
         return [_stuck(row, self._vault.of(tenant_id)) for row in rows]
 
     def touch(self, tenant_id: str, request: StuckRequest) -> bool:
-        params: dict[str, Any] = {
-            "tenant_id": tenant_id,
-            "request_id": request.request_id,
-            "updated_at": request.updated_at,
-        }
-        types = {**_RUN, "updated_at": param_types.TIMESTAMP}
-        statement = (query("sweep", "touch_request"), params, types)
-        return update_rows(self._open, [statement], what="touch request", tag="sweep")[0] == 1
+        change = ConditionalUpdate(
+            "processing_requests",
+            {"tenant_id": tenant_id, "request_id": request.request_id},
+            {"updated_at": COMMIT_TIMESTAMP},
+            expected={"state": "active", "updated_at": request.updated_at},
+        )
+        return update_if(self._open, change, what="touch request", tag="sweep")
 
 
 def _overdue(row: list[Any], vault: TenantVault) -> OverdueRun:

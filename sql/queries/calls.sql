@@ -10,18 +10,6 @@ SELECT c.details, c.recording, c.audio_s, c.no_audio_reason, c.transcript, c.ana
 FROM call_records AS c
 WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id AND c.erased_at IS NULL
 
--- name: read_conversation
-SELECT c.details, NULL AS recording, c.audio_s, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,
-  ARRAY(
-    SELECT AS STRUCT s.provider, s.person_id, s.person_type, s.person_created,
-      s.activity_id, s.activity_type, s.synced_at
-    FROM crm_syncs AS s
-    WHERE s.tenant_id = @tenant_id AND s.call_id = c.call_id
-    ORDER BY s.provider
-  ) AS crm
-FROM call_records AS c
-WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id AND c.erased_at IS NULL
-
 -- name: read_for_crm
 SELECT c.details, NULL AS recording, c.audio_s, c.no_audio_reason, c.transcript, c.analysis, c.updated_at,
   ARRAY(
@@ -66,24 +54,7 @@ SELECT c.details, c.details_ranks, c.analysis IS NOT NULL AS analyzed, c.recordi
 FROM call_records AS c
 WHERE c.tenant_id = @tenant_id AND c.call_id = @call_id
 
--- name: update_details
-UPDATE call_records
-SET details = @details, details_ranks = @ranks, caller_hash = @caller_hash, started_at = @started_at,
-  updated_at = PENDING_COMMIT_TIMESTAMP()
-WHERE tenant_id = @tenant_id AND call_id = @call_id
-
--- name: insert_details
-INSERT INTO call_records
-  (tenant_id, call_id, details, details_ranks, caller_hash, started_at, expires_at, created_at, updated_at)
-VALUES (@tenant_id, @call_id, @details, @ranks, @caller_hash, @started_at, @expires_at,
-  PENDING_COMMIT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())
-
 -- name: wake_download
 UPDATE stage_runs
 SET due_at = @now, updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND request_id = @first_request_id AND stage = 'download' AND state = 'deferred'
-
--- name: read_merge
-SELECT details, details_ranks, erased_at IS NOT NULL AS erased
-FROM call_records
-WHERE tenant_id = @tenant_id AND call_id = @call_id

@@ -38,12 +38,6 @@ WHERE s.tenant_id = @tenant_id AND s.state = 'failed'
 ORDER BY s.updated_at
 LIMIT @row_limit
 
--- name: postpone_run
-UPDATE stage_runs
-SET due_at = @next_due
-WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
-  AND state = @state AND updated_at = @updated_at AND COALESCE(due_at, @no_time) = COALESCE(@due_at, @no_time)
-
 -- name: stuck_requests
 SELECT r.request_id, r.stage, s.next_event, r.updated_at, s.call_id
 FROM processing_requests AS r
@@ -54,11 +48,6 @@ WHERE r.tenant_id = @tenant_id AND r.state = 'active' AND r.updated_at <= @stale
   AND n.request_id IS NULL
 ORDER BY r.updated_at
 LIMIT @row_limit
-
--- name: touch_request
-UPDATE processing_requests
-SET updated_at = PENDING_COMMIT_TIMESTAMP()
-WHERE tenant_id = @tenant_id AND request_id = @request_id AND state = 'active' AND updated_at = @updated_at
 
 -- name: sweep_tenants
 -- across tenants: the sweeper visits every tenant in turn

@@ -19,7 +19,7 @@ from shared.dead_letters import DeadLetter, DeadLetterBody, NewDeadLetter
 from shared.desk_jobs import ReplayStart
 from shared.gateways.backfill_store import SpannerBackfillStore
 from shared.gateways.call_merger import SpannerCallMerger
-from shared.gateways.calls import SpannerCalls, SpannerConversations, SpannerCrmCalls
+from shared.gateways.calls import SpannerConversations, SpannerCrmCalls, SpannerRecordedCalls
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.gateways.queries import SQL_DIR, query
@@ -29,7 +29,8 @@ from shared.gateways.sweep_store import SpannerSweepStore
 from shared.gateways.tenants import SpannerTenantDirectory
 from shared.gateways.vault import Vault
 from shared.stage import CallChanges, Completed
-from tests.architecture.sql_columns import Reader, Touch
+from shared.sweeper import OverdueRun, StuckRequest
+from tests.architecture.sql_columns import Reader, Touch, keys_of_tables
 from tests.support.keys import key_maker
 from tests.support.recording_spanner import RecordingSpanner
 from tests.support.samples import SOME_TIME, arguments_of, public_methods, sample
@@ -41,11 +42,11 @@ STORES: dict[str, type] = {
     for store in (
         SpannerBackfillStore,
         SpannerCallMerger,
-        SpannerCalls,
         SpannerCircuits,
         SpannerConversations,
         SpannerCrmCalls,
         SpannerDeadLetters,
+        SpannerRecordedCalls,
         SpannerRunStore,
         SpannerStories,
         SpannerSweepStore,
@@ -55,10 +56,10 @@ STORES: dict[str, type] = {
 _CALLERS: dict[str, tuple[str, ...]] = {
     "SpannerBackfillStore": ("shared/reconciliation.py", "shared/backfill_run.py:Inspector"),
     "SpannerCallMerger": ("stages/download/intake.py",),
-    "SpannerCalls": ("stages/{role}/*.py",),
     "SpannerCircuits": ("shared/circuits.py",),
     "SpannerConversations": ("stages/{role}/*.py",),
     "SpannerCrmCalls": ("stages/{role}/*.py",),
+    "SpannerRecordedCalls": ("stages/{role}/*.py",),
     "SpannerRunStore": ("shared/runner.py",),
     "SpannerSweepStore": ("shared/sweeper.py",),
     "SpannerStories": ("handlers/cli/why.py", "handlers/cli/calls.py", "shared/why.py"),
@@ -178,11 +179,10 @@ def _insert_run(role: str) -> Iterator[Way]:
     if role == "download":
         said = Merged(CallDetails(call_id="x"), {})
         admission = Admission("post_call", "webhook", SOME_TIME, said=said)
-        merge = query("calls", "read_merge")
-        known = [CallDetails(call_id="x").model_dump_json(), "{}", False]
+        known = {"details": CallDetails(call_id="x").model_dump_json(), "details_ranks": "{}"}
         yield RecordingSpanner(), {"run": run, "admission": admission}
         yield RecordingSpanner(refuse_inserts=True), {"run": run, "admission": admission}
-        yield RecordingSpanner(refuse_inserts=True, rows={merge: [known]}), {"run": run, "admission": admission}
+        yield RecordingSpanner(refuse_inserts=True, keyed={"call_records": known}), {"run": run, "admission": admission}
     if role == "crm_sync":
         admission = Admission("incomplete", "webhook", SOME_TIME, said=None)
         yield RecordingSpanner(), {"run": run, "admission": admission}
@@ -190,12 +190,31 @@ def _insert_run(role: str) -> Iterator[Way]:
 
 
 def _take_over(_role: str) -> Iterator[Way]:
-    yield RecordingSpanner(), {"run": replace(sample(StageRun), state="blocked")}
+    run = replace(sample(StageRun), state="blocked")
+    yield RecordingSpanner(keyed={"stage_runs": {"claim_token": run.claim_token, "state": run.state}}), {"run": run}
 
 
 def _sleep(_role: str) -> Iterator[Way]:
-    yield RecordingSpanner(), {}
-    yield RecordingSpanner(), {"sleep": replace(sample(Sleep), state="failed")}
+    ours = {"stage_runs": {"claim_token": "ours", "state": "running"}}
+    yield RecordingSpanner(keyed=ours), {"claim_token": "ours"}
+    yield RecordingSpanner(keyed=ours), {"claim_token": "ours", "sleep": replace(sample(Sleep), state="failed")}
+
+
+def _save_checkpoint(_role: str) -> Iterator[Way]:
+    ours = {"stage_runs": {"claim_token": "ours", "state": "running"}}
+    yield RecordingSpanner(keyed=ours), {"claim_token": "ours"}
+
+
+def _postpone(_role: str) -> Iterator[Way]:
+    run = sample(OverdueRun)
+    found = {"state": run.state, "updated_at": run.updated_at, "due_at": run.due_at}
+    yield RecordingSpanner(keyed={"stage_runs": found}), {"run": run}
+
+
+def _touch(_role: str) -> Iterator[Way]:
+    request = sample(StuckRequest)
+    found = {"state": "active", "updated_at": request.updated_at}
+    yield RecordingSpanner(keyed={"processing_requests": found}), {"request": request}
 
 
 def _finish(role: str) -> Iterator[Way]:
@@ -263,6 +282,9 @@ _WAYS: dict[tuple[type, str], Callable[[str], Iterable[Way]]] = {
     (SpannerRunStore, "insert"): _insert_run,
     (SpannerRunStore, "take_over"): _take_over,
     (SpannerRunStore, "sleep"): _sleep,
+    (SpannerRunStore, "save_checkpoint"): _save_checkpoint,
+    (SpannerSweepStore, "postpone"): _postpone,
+    (SpannerSweepStore, "touch"): _touch,
     (SpannerRunStore, "finish"): _finish,
     (SpannerCallMerger, "merge"): _merge,
     (SpannerTenantDirectory, "by_id"): _by_id,
@@ -288,6 +310,9 @@ def touches_of(role: str, reader: Reader) -> frozenset[Touch]:
     for spanner in recorded(role):
         for sql, _ in spanner.statements:
             found |= reader.touches(sql)
+        for read in spanner.reads:
+            columns = (*read.columns, *keys_of_tables()[read.table])
+            found |= {Touch("SELECT", read.table, column) for column in columns}
         for mutation in spanner.mutations:
             if mutation.verb == "delete":
                 found.add(Touch("DELETE", mutation.table, ""))

@@ -42,6 +42,16 @@ def columns_of_tables() -> dict[str, frozenset[str]]:
     return {table: frozenset(columns) for table, columns in found.items()}
 
 
+def keys_of_tables() -> dict[str, tuple[str, ...]]:
+    """Every table's primary key after all migrations; a read by key needs its columns too."""
+    return {
+        match[1]: tuple(match[2].split(", "))
+        for migration in load_migrations()
+        for item in migration.statements
+        if (match := re.match(r"CREATE TABLE (\w+) \(\n.*\n\) PRIMARY KEY \(([\w, ]+)\)", item.text, re.DOTALL))
+    }
+
+
 class Reader:
     """Reads statements against one schema."""
 

@@ -106,6 +106,7 @@ PEOPLE_ONLY = {
     "tenants.integrations_of",
     "tenants.set_status",
     "tenants.forget_test",
+    "calls.read_call",
     "calls.list_calls",
     "calls.call_story",
     "circuits.read_circuits",

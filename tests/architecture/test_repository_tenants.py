@@ -12,6 +12,7 @@ import pytest
 from shared.dead_letters import UNASSIGNED_TENANT, DeadLetter, DeadLetterBody
 from shared.desk_jobs import ReplayItem, ReplayJob, ReplayStart
 from shared.errors import ConfigurationError
+from shared.gateways.calls import SpannerCalls
 from shared.gateways.keyset_store import KeysetStore
 from shared.gateways.queries import load_queries
 from shared.gateways.tenant_store import TenantStore
@@ -23,7 +24,8 @@ from tests.support.samples import arguments_of, public_methods
 from tests.support.tenants import make_tenant
 
 OURS = "tenant-ours"
-ALL_STORES = {**STORES, TenantStore.__name__: TenantStore}
+PEOPLES_STORES: dict[str, type] = {SpannerCalls.__name__: SpannerCalls, TenantStore.__name__: TenantStore}
+ALL_STORES = {**STORES, **PEOPLES_STORES}
 WITHOUT_A_TENANT = {
     "SpannerBackfillStore.due_tenants",
     "SpannerDeadLetters.ensure_unassigned_tenant",
@@ -73,7 +75,7 @@ def called(name: str) -> Iterator[RecordingSpanner]:
     if store_name == "TenantStore":
         yield _tenant_store(method)
         return
-    for spanner, made, given in ways(STORES[store_name], method):
+    for spanner, made, given in ways(ALL_STORES[store_name], method):
         bound = getattr(made, method)
         arguments = {key: _ours(value) for key, value in arguments_of(bound, **given).items()}
         arguments |= {key: OURS for key in arguments if key == "tenant_id"}
@@ -113,8 +115,11 @@ def test_a_method_touches_the_rows_of_its_tenant_only(name: str) -> None:
     recorded = list(called(name))
 
     assert recorded
-    assert any(spanner.statements or spanner.mutations for spanner in recorded), "it asked for nothing"
+    asked = [spanner.statements or spanner.mutations or spanner.reads for spanner in recorded]
+    assert any(asked), "it asked for nothing"
     for spanner in recorded:
+        for read in spanner.reads:
+            assert set(read.tenants) == {OURS}, read
         for sql, params in spanner.statements:
             assert sql in ACROSS or params["tenant_id"] == OURS, sql
         for mutation in spanner.mutations:
@@ -125,6 +130,7 @@ def test_a_method_touches_the_rows_of_its_tenant_only(name: str) -> None:
 def test_a_method_without_a_tenant_runs_excepted_statements_and_writes_nobodys_rows(name: str) -> None:
     for spanner in called(name):
         assert {sql for sql, _ in spanner.statements} <= ACROSS
+        assert spanner.reads == []
         assert {key for mutation in spanner.mutations for key in mutation.tenants} <= {UNASSIGNED_TENANT}
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
 import pytest
 from google.cloud import spanner
-from google.cloud.spanner_v1 import CreateSessionRequest, ExecuteSqlRequest, PartialResultSet, Session
+from google.cloud.spanner_v1 import CreateSessionRequest, ExecuteSqlRequest, PartialResultSet, ReadRequest, Session
 from google.cloud.spanner_v1.database import Database
 
 from shared.errors import TransientFailure
 from shared.gateways import database as database_module
 from shared.gateways.database import read_rows
+from shared.gateways.keyed_rows import read_row
 
 
 class AbsentSpanner:
@@ -51,6 +52,11 @@ def database(absent: AbsentSpanner, monkeypatch: pytest.MonkeyPatch) -> Iterator
             request_deserializer=ExecuteSqlRequest.deserialize,
             response_serializer=PartialResultSet.serialize,
         ),
+        "StreamingRead": grpc.unary_stream_rpc_method_handler(
+            absent.query,
+            request_deserializer=ReadRequest.deserialize,
+            response_serializer=PartialResultSet.serialize,
+        ),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("google.spanner.v1.Spanner", methods),))
     port = server.add_insecure_port("127.0.0.1:0")
@@ -62,14 +68,23 @@ def database(absent: AbsentSpanner, monkeypatch: pytest.MonkeyPatch) -> Iterator
     server.stop(grace=None).wait()
 
 
+def _query(database: Database) -> object:
+    return read_rows(lambda: database, "SELECT 1", {}, {}, what="read")
+
+
+def _by_key(database: Database) -> object:
+    return read_row(lambda: database, "tenants", ["name"], {"tenant_id": "x"}, what="read")
+
+
+@pytest.mark.parametrize("read", [_query, _by_key])
 def test_a_read_gives_up_in_its_time_and_does_not_hammer(
-    database: Database, absent: AbsentSpanner, monkeypatch: pytest.MonkeyPatch
+    database: Database, absent: AbsentSpanner, monkeypatch: pytest.MonkeyPatch, read: Callable[[Database], object]
 ) -> None:
     monkeypatch.setattr(database_module, "READ_TIMEOUT_S", 1.0)
     begun = time.monotonic()
 
     with pytest.raises(TransientFailure):
-        read_rows(lambda: database, "SELECT 1", {}, {}, what="read")
+        read(database)
 
     assert time.monotonic() - begun < 10
     assert 1 <= absent.queries < 50

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from handlers import wiring
 from shared.settings import load_settings
-from tests.e2e.calls import accepted, missed_call, post
+from tests.e2e.calls import PostedCall, accepted, missed_call, post
 from tests.support.alarms import (
     Growth,
     Story,
@@ -46,17 +47,66 @@ def standing(stack: LocalStack) -> Growth:
     return {**totals_of_metrics(stack.telemetry_dir), **growth_of_logs(json_lines(stack.log_lines()))}
 
 
+@dataclass
+class Customer:
+    """A tenant's calls, and what the stack says of them."""
+
+    stack: LocalStack
+    numbers: Iterator[int] = field(default_factory=lambda: iter(range(100, 199)))
+
+    def __post_init__(self) -> None:
+        self.stack.add_tenant(TENANT, company_id=COMPANY)
+        self.secret = wiring.secrets(load_settings()).read(f"{TENANT}-webhook-secret")
+
+    def post(self) -> PostedCall:
+        missed = missed_call(number=f"+1303555{next(self.numbers):04d}", company_id=COMPANY)
+        return accepted(self.stack, missed, key=self.secret)
+
+    def arrives(self) -> None:
+        """One more call, to its end. Sweeps: what an open circuit put to sleep is woken by a probe that is due."""
+        posted = self.post()
+
+        def is_done_after_a_sweep() -> bool:
+            wiring.sweeper(load_settings()).sweep()
+            story = self.stack.story(posted.call_id, tenant_id=TENANT)
+            return any(line.request_state == "done" for line in story)
+
+        wait_for(is_done_after_a_sweep, bool, what="a call in both CRMs")
+
+    def waits_for_the_crm(self) -> None:
+        """One more call, to where a refused tenant's calls stop."""
+        posted = self.post()
+
+        def is_stopped() -> bool:
+            story = self.stack.story(posted.call_id, tenant_id=TENANT)
+            return any(line.stage == "crm_sync" and line.state == "blocked" for line in story)
+
+        wait_for(is_stopped, bool, what="a call that waits for the CRM")
+
+    def refused(self) -> float:
+        return totals_of_metrics(self.stack.telemetry_dir).get(REFUSED, 0)
+
+    def troubles(self) -> Growth:
+        return {one: count for one, count in standing(self.stack).items() if one == REFUSED or one[0] == OPENED}
+
+    def recover(self) -> None:
+        """Refusals are counted when they happen and told with a worker's next request: until all of them are told."""
+        self.stack.tell("hubspot", "tokens", {"tokens": None})
+        self.arrives()
+
+        def are_all_told() -> bool:
+            before = self.troubles()
+            self.arrives()
+            return self.troubles() == before
+
+        wait_for(are_all_told, bool, what="no more refusals", timeout_s=90)
+
+
 def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
     stack: LocalStack, promtool: Path, tmp_path: Path
 ) -> None:
-    stack.add_tenant(TENANT, company_id=COMPANY)
-    key = f"{TENANT}-webhook-secret"
-    secret = wiring.secrets(load_settings()).read(key)
-    numbers = iter(range(100, 199))
-
-    def call() -> Callable[[], bool]:
-        posted = accepted(stack, missed_call(number=f"+1303555{next(numbers):04d}", company_id=COMPANY), key=secret)
-        return lambda: any(line.request_state == "done" for line in stack.story(posted.call_id, tenant_id=TENANT))
+    customer = Customer(stack)
+    ok = series("pipeline_vendor_requests_total", vendor="hubspot", outcome="ok", tenant_id=TENANT)
 
     def part(happening: Callable[[], None]) -> Growth:
         before = standing(stack)
@@ -64,55 +114,24 @@ def test_a_vendor_that_refuses_a_tenant_and_messages_that_cannot_be_read(
         return grown(before, standing(stack))
 
     def well() -> None:
-        wait_for(call(), bool, what="a call in both CRMs")
-        ok = series("pipeline_vendor_requests_total", vendor="hubspot", outcome="ok", tenant_id=TENANT)
+        customer.arrives()
         wait_for(lambda: totals_of_metrics(stack.telemetry_dir).get(ok, 0) >= 1, bool, what="its metrics")
 
     def fault() -> None:
         stack.tell("hubspot", "tokens", {"tokens": {}})
         wiring.publisher_of(load_settings()).publish("call-analyzed", b"rubbish", {"tenant_id": TENANT})
         for _ in range(3):
-            call()
-        wait_for(
-            lambda: (
-                totals_of_metrics(stack.telemetry_dir).get(REFUSED, 0) >= 3
-                and all(any(name == one for name, _ in standing(stack)) for one in (OPENED, LETTERS))
-            ),
-            bool,
-            what="three refusals, an open circuit and a dead letter",
-            timeout_s=90,
-        )
+            customer.waits_for_the_crm()
+
+        def is_known() -> bool:
+            customer.waits_for_the_crm()  # with its next request a worker tells what it counted
+            return customer.refused() >= 3 and {OPENED, LETTERS} <= {name for name, _ in standing(stack)}
+
+        wait_for(is_known, bool, what="three refusals, an open circuit and a dead letter", timeout_s=90)
         assert post(stack, missed_call(number="+13035550199", company_id=COMPANY), key="x" * 32).status_code == 401
-        recovered()
+        customer.recover()
 
-    def recovered() -> None:
-        """Still the fault's part: refusals are counted when they happen and told with a worker's next request."""
-        stack.tell("hubspot", "tokens", {"tokens": None})
-        wait_for(after_a_sweep(call()), bool, what="a call in both CRMs again")
-
-        def troubles() -> Growth:
-            return {one: count for one, count in standing(stack).items() if one == REFUSED or one[0] == OPENED}
-
-        def are_all_told() -> bool:
-            before = troubles()
-            wait_for(after_a_sweep(call()), bool, what="one more call in both CRMs")
-            return troubles() == before
-
-        wait_for(are_all_told, bool, what="no more refusals", timeout_s=90)
-
-    def after_a_sweep(arrived: Callable[[], bool]) -> Callable[[], bool]:
-        """What the open circuit put to sleep is woken by a probe that is due."""
-
-        def swept() -> bool:
-            wiring.sweeper(load_settings()).sweep()
-            return arrived()
-
-        return swept
-
-    def mended() -> None:
-        wait_for(after_a_sweep(call()), bool, what="a call in both CRMs after the fault")
-
-    story = Story(part(well), part(fault), part(mended))
+    story = Story(part(well), part(fault), part(customer.arrives))
 
     assert (
         faults_of(promtool, tmp_path, rules=rules_of("vendor_errors", "circuit_opened", "dead_letters"), story=story)

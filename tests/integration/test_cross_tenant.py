@@ -25,8 +25,8 @@ from shared.names import (
     recording_object,
     transcript_prefix,
 )
-from tests.architecture.service_sql import STORES, ways
-from tests.architecture.test_repository_tenants import WITHOUT_A_TENANT, methods
+from tests.architecture.service_sql import ways
+from tests.architecture.test_repository_tenants import ALL_STORES, WITHOUT_A_TENANT, methods
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import NOON, MemoryObjects, MemoryPublisher
 from tests.support.samples import arguments_of
@@ -100,7 +100,7 @@ def test_no_method_reads_or_changes_anything_of_the_victims(scene: Scene) -> Non
     assert {table for table, rows in before.items() if rows} >= {"call_records", "stage_runs", "dead_letters"}
     for name in ATTACKS:
         store, method = name.split(".")
-        for _, made, given in ways(STORES[store], method):
+        for _, made, given in ways(ALL_STORES[store], method):
             bring_to(scene, made)
             bound = getattr(made, method)
             arguments = {key: scene.forged(value, key) for key, value in arguments_of(bound, **given).items()}
@@ -123,7 +123,7 @@ def test_the_same_methods_do_answer_the_victim(scene: Scene) -> None:
         store, method = name.split(".")
         if method not in {"tell", "recent", "read", "list_letters", "group_letters", "failures", "runs", "story"}:
             continue
-        for _, made, given in ways(STORES[store], method):
+        for _, made, given in ways(ALL_STORES[store], method):
             bring_to(scene, made)
             bound = getattr(made, method)
             arguments = {key: scene.forged(value, key) for key, value in arguments_of(bound, **given).items()}

@@ -25,18 +25,33 @@ class Mutation:
     """Whose rows: `tenant_id` of each, the first part of a key."""
 
 
+@dataclass(frozen=True)
+class KeyedRead:
+    """One read by primary keys."""
+
+    table: str
+    columns: tuple[str, ...]
+    tenants: tuple[Any, ...]
+    """Whose rows: the first part of each key."""
+
+
 @dataclass
 class RecordingSpanner:
-    """Give an instance's `open` to a store. `rows` and `counts` are answers by statement; else no row, one changed."""
+    """Give an instance's `open` to a store. `rows` and `counts` are answers by statement; else no row, one changed.
+
+    `keyed` answers reads by key: values by column, by table; columns left out are NULL, tables left out have no row.
+    """
 
     rows: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
+    keyed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     refuse_inserts: bool = False
     """The first blind commit finds its rows there already."""
     has_keysets: bool = True
     """Of every tenant; otherwise from the moment that they are inserted."""
     statements: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     mutations: list[Mutation] = field(default_factory=list)
+    reads: list[KeyedRead] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._local = SimpleNamespace(transaction_running=False)
@@ -64,6 +79,11 @@ class RecordingSpanner:
         if sql == query("keys", "read_keysets") and self.has_keysets:
             return keysets_of((params or {})["tenant_id"])
         return [list(row) for row in self.rows.get(sql, ())]
+
+    def read(self, table: str, columns: Sequence[str], keyset: Any, **_options: Any) -> list[list[Any]]:
+        self.reads.append(KeyedRead(table, tuple(columns), tuple(key[0] for key in keyset.keys)))
+        row = self.keyed.get(table)
+        return [] if row is None else [[row.get(column) for column in columns]]
 
     def execute_update(self, sql: str, params: dict[str, Any] | None = None, **_options: Any) -> int:
         self.statements.append((sql, params or {}))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from google.cloud.spanner_v1.types import ExecuteSqlRequest
+from google.cloud.spanner_v1.types import ExecuteSqlRequest, ReadRequest, TransactionSelector
 
 from handlers.signature import callrail_signature
 from infra.local.bench.counting import ClientCalls, Cost, kind_of
@@ -101,7 +102,6 @@ def test_a_receiver_that_starts_late_is_told_so() -> None:
     ("method", "sql", "kind"),
     [
         ("commit", "", "commit"),
-        ("streaming_read", "", "streaming_read"),
         ("execute_streaming_sql", "SELECT 1", "select"),
         ("execute_streaming_sql", "  with x as (select 1) select * from x", "select"),
         ("execute_sql", "UPDATE stage_runs SET state = @state WHERE TRUE", "dml"),
@@ -110,6 +110,22 @@ def test_a_receiver_that_starts_late_is_told_so() -> None:
 def test_a_query_counts_as_a_read_and_dml_does_not(method: str, sql: str, kind: str) -> None:
     assert kind_of(method, {"request": ExecuteSqlRequest(sql=sql)}) == kind
     assert kind_of(method, {"request": {"sql": sql}}) == kind
+
+
+@pytest.mark.parametrize(
+    ("selector", "kind"),
+    [
+        ({"single_use": {"read_only": {"strong": True}}}, "streaming_read"),
+        ({"begin": {"read_only": {"strong": True}}}, "streaming_read"),
+        ({"begin": {"read_write": {}}}, "locking_read"),
+        ({"id": b"one"}, "locking_read"),
+    ],
+)
+def test_a_read_before_a_conditional_update_is_told_from_a_plain_one(selector: dict[str, Any], kind: str) -> None:
+    request = ReadRequest(transaction=TransactionSelector(selector))
+
+    assert kind_of("streaming_read", {"request": request}) == kind
+    assert kind_of("streaming_read", {"request": {"transaction": request.transaction}}) == kind
 
 
 def test_calls_are_counted_since_the_last_look() -> None:

@@ -90,9 +90,19 @@ def _wrapped(client: Any, name: str, calls: ClientCalls) -> Iterator[None]:
 
 
 def kind_of(method: str, arguments: Mapping[str, Any]) -> str:
-    """The method, except for statements: a query counts as a read, and DML comes by the same methods."""
-    if method not in ("execute_sql", "execute_streaming_sql"):
+    """The method, except for statements: a query counts as a read, and DML comes by the same methods.
+
+    A read inside a read-write transaction is the look before a conditional update: it counts as that update's.
+    """
+    if method not in ("execute_sql", "execute_streaming_sql", "streaming_read"):
         return method
     request = arguments["request"]
+    if method == "streaming_read":
+        return "locking_read" if _is_in_a_transaction(request) else method
     sql = request["sql"] if isinstance(request, Mapping) else request.sql
     return "select" if sql.lstrip().lower().startswith(("select", "with")) else "dml"
+
+
+def _is_in_a_transaction(request: Any) -> bool:
+    transaction = request["transaction"] if isinstance(request, Mapping) else request.transaction
+    return "id" in transaction or "read_write" in transaction.begin
