@@ -158,6 +158,18 @@ def pause_after_look(took_s: float) -> float:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a running job is; `step` counts from 1."""
+
+    total: int
+    counts: Counter[str]
+    step: int
+    steps: int
+    rate: float
+    """Messages a second, now."""
+
+
+@dataclass(frozen=True)
 class JobReport:
     """How a job stands. `counts` are its items by state; `reasons` say why items were skipped."""
 

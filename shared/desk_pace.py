@@ -56,23 +56,21 @@ class Pace:
     def __post_init__(self) -> None:
         self.rate = self.cap
 
-    @property
-    def is_held_back(self) -> bool:
-        return self.rate < self.cap
-
     def begin(self, before: Iterable[LiveTime]) -> None:
-        """Take the measure from the live calls of `LOOKED_BACK`.
+        """Take the measure from the live calls of `LOOKED_BACK`, or from the latest of them.
 
         The floor is a twentieth of the live rate: were every letter to slow down one live call, 95 of 100 would still
         be as quick as before. A replay never stands still.
         """
-        times = sorted(time.took_s for time in before)
+        calls = sorted(before)
+        times = sorted(call.took_s for call in calls)
         if not self.max_slowdown or len(times) < ENOUGH_LIVE:
             return
         self.limit_s = percentile(times, 1 - SLOW_SHARE) * (1 + self.max_slowdown)
         slow_anyway = sum(time > self.limit_s for time in times) / len(times)
         self._bearable = slow_anyway + OURS_TO_SPEND * (SLOW_SHARE - slow_anyway)
-        self.floor = min(self.cap, SLOW_SHARE * len(times) / LOOKED_BACK.total_seconds())
+        live_rate = len(calls) / max(calls[-1].ended_at - calls[0].ended_at, 1.0)
+        self.floor = min(self.cap, SLOW_SHARE * live_rate)
         self.rate = self.floor
 
     def note(self, live: Iterable[LiveTime]) -> None:

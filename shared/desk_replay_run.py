@@ -6,6 +6,7 @@ item that no worker has touched; whoever resumes the job sends its message again
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from shared.desk_jobs import (
     LOOK_EVERY_S,
     JobReport,
     JobState,
+    Progress,
     ReplayItem,
     ReplayJob,
     ReplayOptions,
@@ -47,20 +49,6 @@ ENOUGH_TO_JUDGE = 20
 
 class _Stop(Exception):
     """The job ends here, for the reason given."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a running job is; `step` counts from 1."""
-
-    total: int
-    counts: Counter[str]
-    step: int
-    steps: int
-    rate: float
-    """Messages a second, now."""
-    is_held_back: bool
-    """Whether live calls keep the rate below what was asked for."""
 
 
 @dataclass
@@ -119,7 +107,7 @@ class _Run:
     step: range = range(0)
     step_number: int = 0
     _look_at: float = 0.0
-    _send_at: float = 0.0
+    _sent_at: float = -math.inf
 
     def __post_init__(self) -> None:
         self.judged = self.job.judged_steps
@@ -232,10 +220,7 @@ class _Run:
         self._look_at = self.settings.monotonic() + pause_after_look(self.settings.monotonic() - begun)
         counts: Counter[str] = Counter(item.state for item in self.items)
         steps = len(step_sizes(len(self.items), self.job.options.steps))
-        pace = self.live.pace
-        self.settings.report(
-            Progress(len(self.items), counts, self.step_number, steps, rate=pace.rate, is_held_back=pace.is_held_back)
-        )
+        self.settings.report(Progress(len(self.items), counts, self.step_number, steps, self.live.pace.rate))
 
     def _renew(self) -> None:
         kept = self._store.renew_job(self.job, lock_token=self.token, lease_s=LEASE_S, judged_steps=self.judged)
@@ -247,14 +232,18 @@ class _Run:
 
     def _wait_for_turn(self) -> None:
         """Until the rate allows the next message; the job is looked after meanwhile."""
-        while (left := self._send_at - self.settings.monotonic()) > 0 or self._is_time_to_look():
+        while (left := self._until_turn()) > 0 or self._is_time_to_look():
             if self._is_time_to_look():
                 self._look()
                 self._judge(enough=ENOUGH_TO_JUDGE)
             else:
                 self._pause(min(left, LOOK_EVERY_S))
         self._pause(0)
-        self._send_at = max(self._send_at, self.settings.monotonic()) + 1 / self.live.pace.rate
+        self._sent_at = self.settings.monotonic()
+
+    def _until_turn(self) -> float:
+        """Seconds. Counted anew with each look: the rate may have changed since the last message."""
+        return self._sent_at + 1 / self.live.pace.rate - self.settings.monotonic()
 
     def _is_time_to_look(self) -> bool:
         return self.settings.monotonic() >= self._look_at

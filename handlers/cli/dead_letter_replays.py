@@ -36,8 +36,8 @@ from shared.errors import ConfigurationError
 if TYPE_CHECKING:
     from shared.desk import Desk
     from shared.desk_jobs import JobReport
+    from shared.desk_jobs import Progress as ReplayProgress
     from shared.desk_replay import ReplayPlan
-    from shared.desk_replay_run import Progress as ReplayProgress
 
 JobArgument = Annotated[str, typer.Argument(help="The replay's id, as `replay` and `jobs` print it.")]
 
@@ -264,18 +264,20 @@ def _run(desk: Desk, job_id: str, console: Console, *, as_json: bool) -> None:
     from shared.desk_replay import ReplayDesk
     from shared.desk_replay_run import JobRun
 
+    replays = ReplayDesk(desk)
+    asked_rate = replays.job(job_id).options.rate
     with stop_signal() as stopping, _progress(console) as bar:
         task = bar.add_task("replay", total=None, said="")
 
         def tell(progress: ReplayProgress) -> None:
             settled = progress.total - progress.counts["pending"]
             said = ", ".join(f"{count} {state}" for state, count in sorted(progress.counts.items()))
-            if progress.is_held_back:
+            if progress.rate < asked_rate:
                 said += f"; {progress.rate:.2g}/s, live calls come first"
             step = f"step {progress.step}/{progress.steps}" if progress.steps > 1 else "replay"
             bar.update(task, total=progress.total, completed=settled, description=step, said=said)
 
-        report = JobRun(ReplayDesk(desk), pause=stopping.wait, report=tell).run(job_id)
+        report = JobRun(replays, pause=stopping.wait, report=tell).run(job_id)
     _print_report(report, as_json=as_json)
     if report.remaining:
         raise typer.Exit(1)

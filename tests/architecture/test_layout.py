@@ -32,7 +32,7 @@ MADE_HERE = {"build", "dist", "htmlcov", "venv", "env", "__pycache__"}
 
 TEXT = {".py", ".md", ".toml", ".json", ".sql", ".sh", ".txt", ".yaml", ".yml", ".tf", ".cfg", ".ini", ""}
 MOST_LINES = 400
-MOST_LINES_OF_TESTS = 600
+MOST_LINES_OF_TESTS = 580
 """A contract's suite may be long: it reads as one list, and nobody has to hold it in mind at once."""
 GENERATED = {"sql/schema.sql"}
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}

@@ -15,8 +15,9 @@ from schemas.calls import Marketing
 from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
 from shared.gateways.hubspot import HubSpotGateway
 from shared.gateways.hubspot_mapping import caller_key
-from tests.contract.crm_suite import CrmHarness, CrmSuite
+from tests.contract.crm_suite import CrmSuite
 from tests.support.crm_calls import CALL_ID, CALLER, STARTED_AT, call_analysis, call_details, crm_call
+from tests.support.crm_harness import CrmHarness
 from tests.support.hubspot_portal import NOW, TOKENS, HubSpotHarness
 
 

@@ -8,8 +8,7 @@ from itertools import pairwise
 import pytest
 
 from shared.dead_letters import UNASSIGNED_TENANT, LetterFilter
-from shared.desk_jobs import ReplayOptions
-from shared.desk_replay_run import Progress
+from shared.desk_jobs import Progress, ReplayOptions
 from shared.errors import ConfigurationError, PermanentFailure
 from shared.stage import Completed, StageContext
 from tests.support.desk_bench import OURS, THEIRS, DeskBench, done, failing, received

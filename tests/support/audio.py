@@ -7,6 +7,7 @@ import math
 import struct
 from array import array
 from collections.abc import Mapping
+from functools import lru_cache
 
 import av
 from av.audio import AudioStream
@@ -63,7 +64,15 @@ def wav_header(data_bytes: int, *, channels: int, rate: int, bytes_per_sample: i
 
 
 def _samples(start: int, count: int, channels: int, rate: int) -> bytes:
-    wave = (int(8000 * math.sin(2 * math.pi * 440 * index / rate)) for index in range(start, start + count))
+    second, size = _one_second(channels, rate), 2 * channels
+    first = start % rate
+    return (second * (-(-(first + count) // rate)))[first * size : (first + count) * size]
+
+
+@lru_cache
+def _one_second(channels: int, rate: int) -> bytes:
+    """16-bit samples: 440 whole waves, so that seconds join without a click."""
+    wave = (int(8000 * math.sin(2 * math.pi * 440 * index / rate)) for index in range(rate))
     return array("h", [value for value in wave for _ in range(channels)]).tobytes()
 
 

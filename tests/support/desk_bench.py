@@ -22,9 +22,9 @@ from shared.dead_letters import LETTER_STATES, DeadLetter, LetterFilter, letter_
 from shared.dead_letters import TOPIC as DEAD_LETTERS
 from shared.deliveries import Delivery, parse_event
 from shared.desk import Desk
-from shared.desk_jobs import JobReport, ReplayOptions
+from shared.desk_jobs import JobReport, Progress, ReplayOptions
 from shared.desk_replay import ReplayDesk
-from shared.desk_replay_run import JobRun, Progress
+from shared.desk_replay_run import JobRun
 from shared.errors import InvalidEvent, TransientFailure
 from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.gateways.run_store import SpannerRunStore

@@ -18,11 +18,18 @@ SLOWEST_FIRST: tuple[str, ...] = (
     SHARED_STACK,
     "tests/e2e/test_own_stacks.py",
     "tests/e2e/test_chaos_short.py",
+    "tests/integration/test_many_triggers.py",
+    "tests/integration/test_claim_protocol.py",
     "tests/integration/test_crash_points.py",
     "tests/integration/test_replay_jobs.py",
     "tests/integration/test_stack_supervisor.py",
-    "tests/integration/test_claim_protocol.py",
+    "tests/contract/test_spanner_faults.py",
     "tests/failures/test_moving.py",
+    "tests/failures/test_tenants.py",
+    "tests/integration/test_dead_letter_archive.py",
+    "tests/integration/test_sweeper.py",
+    "tests/integration/test_cross_tenant.py",
+    "tests/architecture/test_infra.py",
 )
 """Groups in the order in which they begin; all others follow in random order."""
 

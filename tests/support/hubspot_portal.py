@@ -17,8 +17,8 @@ from shared.crm_erasure import CrmEraser
 from shared.gateways.http import json_client
 from shared.gateways.hubspot import HubSpotGateway
 from shared.ports import CrmGateway
-from tests.contract.crm_suite import CallView, Owner, PersonView, Step
 from tests.support.crm_calls import HeldSecrets
+from tests.support.crm_harness import CallView, Owner, PersonView, Step
 
 NOW = datetime(2026, 11, 23, 18, 30, tzinfo=UTC)
 TOKENS = {"pat-own-1": "own", "pat-other-1": "other"}
@@ -49,7 +49,7 @@ class _Rendered(HTMLParser):
 
 
 class HubSpotHarness:
-    """The stand-in on a socket, two portals with our properties in them."""
+    """The stand-in on a socket, two portals; the other tenant's has our properties once its gateway was asked for."""
 
     provider: Provider = "hubspot"
     body_limit = 65_536
@@ -60,14 +60,17 @@ class HubSpotHarness:
         self.client = stack.enter_context(json_client(self.url))
         self.admin = stack.enter_context(httpx.Client(base_url=self.url, trust_env=False))
         self.secrets = HeldSecrets(own="pat-own-1", other="pat-other-1")
-        for owner in ("own", "other"):
-            self.bare_gateway(owner).prepare()
+        self.bare_gateway().prepare()
 
     def bare_gateway(self, owner: str = "own", **options: Any) -> HubSpotGateway:
         return HubSpotGateway(self.client, secrets=self.secrets, token_secret=owner, clock=lambda: NOW, **options)
 
     def gateway(self, owner: Owner = "own") -> CrmGateway:
-        return self.bare_gateway(owner)
+        gateway = self.bare_gateway(owner)
+        if owner != "own":
+            # Few tests need it, and its sixty requests would cost more than most tests.
+            gateway.prepare()
+        return gateway
 
     def eraser(self, owner: Owner = "own") -> CrmEraser:
         return self.bare_gateway(owner)

@@ -46,11 +46,6 @@ def _seconds(stack: LocalStack, call: PostedCall, tenant_id: str, timeout_s: flo
     return (finished_at - lines[0].received_at).total_seconds()
 
 
-def p95(seconds: Sequence[float]) -> float:
-    """The value that one in twenty exceeds."""
-    return sorted(seconds)[round(len(seconds) * 0.95) - 1]
-
-
 @contextmanager
 def swept(stack: LocalStack, *, every_s: float) -> Iterator[None]:
     """What Cloud Scheduler does, more often, while the block runs."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+import pytest
 
 from infra.local.standins.callrail import create_app
 from infra.local.standins.callrail_store import LOCAL_API_KEY, CallRailStore, Recording
 from infra.local.standins.serving import serve_in_thread
 from schemas.tenant import Tenant, TenantConfig
-from shared.errors import TenantBlocked
+from shared.errors import PipelineError, TenantBlocked
 from shared.gateways.recordings import CallRailRecordings
 
 CALL = "CAL019aa0c4d1f07b2e9c3d5a6f70819203"
@@ -21,6 +23,7 @@ ACCOUNT = "ACC019a1111222273338444555566667777"
 ACCESS_KEY = "s3cr3t-access-key"
 WEBHOOK_LINK = f"https://app.callrail.com/calls/{CALL}/recording/redirect?access_key={ACCESS_KEY}"
 KEY_SECRET = "tenant-a-callrail-key"
+AUDIO = b"ID3" + bytes(range(256)) * 1000
 
 
 class DictSecrets:
@@ -88,3 +91,20 @@ def running_callrail() -> Iterator[CallRail]:
     store = CallRailStore()
     with serve_in_thread(create_app(store)) as url:
         yield CallRail(url, store)
+
+
+def fetched(
+    gateway: CallRailRecordings, *, with_api: bool = True, link: str = WEBHOOK_LINK, **recordings: Any
+) -> bytes:
+    with gateway.open(tenant(with_api=with_api, **recordings), call_id=CALL, recording_url=link) as stream:
+        return b"".join(stream.chunks)
+
+
+def refused(gateway: CallRailRecordings, error: type[PipelineError], **options: Any) -> PipelineError:
+    """The error of a fetch, after checking that nothing in it, nor in what caused it, shows a key."""
+    with pytest.raises(error) as caught:
+        fetched(gateway, **options)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert ACCESS_KEY not in shown
+    assert LOCAL_API_KEY not in shown
+    return caught.value

@@ -17,8 +17,8 @@ from schemas.tenant import SalesforceConfig
 from shared.crm_erasure import CrmEraser
 from shared.gateways.salesforce import SalesforceGateway
 from shared.ports import Clock
-from tests.contract.crm_suite import CallView, Owner, PersonView, Step
 from tests.support.crm_calls import HeldSecrets
+from tests.support.crm_harness import CallView, Owner, PersonView, Step
 
 KEYS: dict[Owner, str] = {"own": "3MVG9own", "other": "3MVG9other"}
 FIRST_SECRET = "first-consumer-secret"
