@@ -105,10 +105,9 @@ def answers(draw: st.DrawFn) -> bytes:
         },
     )
     if draw(st.integers(0, 4)) == 0:
-        response.prompt_feedback = {
-            "block_reason": draw(st.sampled_from((0, 1, 2, 5, 99))),
-            "block_reason_message": as_utf8(draw(texts)),
-        }
+        response.prompt_feedback = prediction_service.GenerateContentResponse.PromptFeedback(
+            block_reason=draw(st.sampled_from((0, 1, 2, 5, 99))), block_reason_message=as_utf8(draw(texts))
+        )
     raw: bytes = prediction_service.GenerateContentResponse.serialize(response)
     if raw and draw(st.integers(0, 3)) == 0:
         place = draw(st.integers(0, len(raw) - 1))
