@@ -22,6 +22,8 @@ DEFAULT_MAX_REPLAYS = 3
 DEFAULT_RATE = 10.0
 """Messages a second: below what the slowest stage takes beside its live calls (docs/operations/dead-letters.md)."""
 
+DEFAULT_SLOWDOWN = 0.1
+
 LEASE_S = 60
 """How long a job stays locked after its process died."""
 LOOK_EVERY_S = 1.0
@@ -37,6 +39,8 @@ class ReplayOptions(Contract):
 
     rate: float = Field(default=DEFAULT_RATE, gt=0, le=1000)
     """At most this many messages a second."""
+    max_slowdown: float = Field(default=DEFAULT_SLOWDOWN, ge=0, le=10)
+    """By what share of it the live calls' 95th percentile may rise; 0: live calls are not looked at."""
     steps: tuple[int, ...] = ()
     """Sizes of growing steps; the last one is repeated. Empty: everything in one."""
     max_failures: float = Field(default=0.2, ge=0, le=1)

@@ -25,6 +25,7 @@ from shared.dead_letters import (
 )
 from shared.deliveries import Delivery
 from shared.desk_jobs import JobState, ReplayItem, ReplayJob, ReplayStart, SentItem
+from shared.desk_pace import LiveTime
 
 
 class LetterRecords(Protocol):
@@ -126,6 +127,10 @@ class ReplayJobs(Protocol):
 
     def items(self, job: ReplayJob) -> list[ReplayItem]:
         """By position."""
+        ...
+
+    def live_times(self, job: ReplayJob, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:
+        """Calls of the job's tenants that came by webhook and are done, the latest thousand of each tenant."""
         ...
 
     def take_job(self, job: ReplayJob, *, lock_token: str, lease_s: int) -> bool:

@@ -29,6 +29,7 @@ from shared.desk_jobs import (
     pause_after_look,
     step_sizes,
 )
+from shared.desk_live import LiveWatch
 from shared.desk_messages import CannotReplay, Outgoing, message_for, reason_not_to_replay, start_of
 from shared.desk_ports import DeadLetterStore
 from shared.desk_replay import ReplayDesk
@@ -56,6 +57,10 @@ class Progress:
     counts: Counter[str]
     step: int
     steps: int
+    rate: float
+    """Messages a second, now."""
+    is_held_back: bool
+    """Whether live calls keep the rate below what was asked for."""
 
 
 @dataclass
@@ -110,6 +115,7 @@ class _Run:
     token: str
     items: list[ReplayItem] = field(init=False)
     judged: int = field(init=False)
+    live: LiveWatch = field(init=False)
     step: range = range(0)
     step_number: int = 0
     _look_at: float = 0.0
@@ -118,6 +124,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.judged = self.job.judged_steps
         self.items = self._store.items(self.job)
+        self.live = LiveWatch(self._replays.desk, self.job)
 
     @property
     def _replays(self) -> ReplayDesk:
@@ -131,6 +138,7 @@ class _Run:
         state: JobState = "stopped"
         reason = "the process ended"
         try:
+            self.live.begin()
             self._send_doubtful_again()
             self._take_steps()
             state, reason = "finished", ""
@@ -219,11 +227,15 @@ class _Run:
         begun = self.settings.monotonic()
         for position, item in self._replays.settle(self.job).items():
             self.items[position] = item
+        self.live.look()
         self._renew()
         self._look_at = self.settings.monotonic() + pause_after_look(self.settings.monotonic() - begun)
         counts: Counter[str] = Counter(item.state for item in self.items)
         steps = len(step_sizes(len(self.items), self.job.options.steps))
-        self.settings.report(Progress(len(self.items), counts, self.step_number, steps))
+        pace = self.live.pace
+        self.settings.report(
+            Progress(len(self.items), counts, self.step_number, steps, rate=pace.rate, is_held_back=pace.is_held_back)
+        )
 
     def _renew(self) -> None:
         kept = self._store.renew_job(self.job, lock_token=self.token, lease_s=LEASE_S, judged_steps=self.judged)
@@ -242,7 +254,7 @@ class _Run:
             else:
                 self._pause(min(left, LOOK_EVERY_S))
         self._pause(0)
-        self._send_at = max(self._send_at, self.settings.monotonic()) + 1 / self.job.options.rate
+        self._send_at = max(self._send_at, self.settings.monotonic()) + 1 / self.live.pace.rate
 
     def _is_time_to_look(self) -> bool:
         return self.settings.monotonic() >= self._look_at

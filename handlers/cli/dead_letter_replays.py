@@ -30,7 +30,7 @@ from handlers.cli.dead_letter_options import (
     letter_filter,
 )
 from shared.dead_letters import LETTER_STATES, LetterFilter
-from shared.desk_jobs import DEFAULT_MAX_REPLAYS, DEFAULT_RATE, ReplayOptions
+from shared.desk_jobs import DEFAULT_MAX_REPLAYS, DEFAULT_RATE, DEFAULT_SLOWDOWN, ReplayOptions
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -66,6 +66,14 @@ def replay(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price, change nothing.")] = False,
     rate: Annotated[float, typer.Option(help="At most this many messages a second.", min=0.01)] = DEFAULT_RATE,
+    max_slowdown: Annotated[
+        float,
+        typer.Option(
+            help="Send more slowly when the live calls' 95th percentile rises by more than this share; 0: do not look.",
+            min=0,
+            max=10,
+        ),
+    ] = DEFAULT_SLOWDOWN,
     steps: Annotated[
         str | None, typer.Option(help="Growing steps, for example 1,5,25; each waits for its outcomes.")
     ] = None,
@@ -93,6 +101,7 @@ def replay(
     _check_selection(ids, tenant=tenant, has_filter=any(filters) or tenant is not None, everything=everything)
     options = _options(
         rate=rate,
+        max_slowdown=max_slowdown,
         steps=steps,
         max_failures=max_failures,
         from_stage=from_stage,
@@ -192,6 +201,7 @@ def _check_selection(ids: tuple[str, ...], *, tenant: str | None, has_filter: bo
 def _options(
     *,
     rate: float,
+    max_slowdown: float,
     steps: str | None,
     max_failures: float,
     from_stage: str | None,
@@ -205,6 +215,7 @@ def _options(
         raise ConfigurationError("steps_need_outcomes", "--steps waits for outcomes", fix="give a longer --wait")
     return ReplayOptions(
         rate=rate,
+        max_slowdown=max_slowdown,
         steps=sizes,
         max_failures=max_failures,
         from_stage=from_stage,
@@ -259,6 +270,8 @@ def _run(desk: Desk, job_id: str, console: Console, *, as_json: bool) -> None:
         def tell(progress: ReplayProgress) -> None:
             settled = progress.total - progress.counts["pending"]
             said = ", ".join(f"{count} {state}" for state, count in sorted(progress.counts.items()))
+            if progress.is_held_back:
+                said += f"; {progress.rate:.2g}/s, live calls come first"
             step = f"step {progress.step}/{progress.steps}" if progress.steps > 1 else "replay"
             bar.update(task, total=progress.total, completed=settled, description=step, said=said)
 

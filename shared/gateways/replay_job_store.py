@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
@@ -17,6 +18,7 @@ from shared.desk_jobs import (
     ReplayStart,
     SentItem,
 )
+from shared.desk_pace import LiveTime
 from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, update_rows
 from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, execute, write_audit
 from shared.gateways.queries import query
@@ -24,6 +26,7 @@ from shared.gateways.sealed_events import event_field, seal_event
 from shared.gateways.vault import TenantVault, Vault
 
 _JOB_KEY = {"tenant_id": param_types.STRING, "job_id": param_types.STRING}
+_TIMES = ("received_after", "ended_after")
 _ITEMS_A_COMMIT = 1000
 """A commit takes 80,000 values; an item and its index entry are about twenty."""
 _MAX_REASON = 500
@@ -77,6 +80,20 @@ class ReplayJobs:
             )
         ]
         return sorted(found, key=lambda item: item.position)
+
+    def live_times(self, job: ReplayJob, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:
+        types = {"tenant_id": param_types.STRING, **dict.fromkeys(_TIMES, param_types.TIMESTAMP)}
+        return [
+            LiveTime(ended_us / 1e6, took_us / 1e6)
+            for tenant_id in job.tenants
+            for ended_us, took_us in read_rows(
+                self._open,
+                query("replays", "live_times"),
+                {"tenant_id": tenant_id, "received_after": received_after, "ended_after": ended_after},
+                types,
+                what="look at live calls",
+            )
+        ]
 
     def take_job(self, job: ReplayJob, *, lock_token: str, lease_s: int) -> bool:
         values = {"lock_token": (lock_token, param_types.STRING), "lease_s": (lease_s, param_types.INT64)}

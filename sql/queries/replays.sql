@@ -13,6 +13,16 @@ FROM replay_jobs
 ORDER BY created_at DESC
 LIMIT @row_limit
 
+-- name: live_times
+-- Calls as they come: a replayed call was received before its replay began, a re-run and a backfill have another origin.
+SELECT UNIX_MICROS(finished_at), TIMESTAMP_DIFF(finished_at, received_at, MICROSECOND)
+FROM processing_requests@{FORCE_INDEX=processing_requests_by_state}
+WHERE tenant_id = @tenant_id AND state = 'done' AND updated_at > @ended_after
+  AND origin = 'webhook' AND kind = 'post_call'
+  AND received_at > @received_after AND finished_at IS NOT NULL
+ORDER BY updated_at DESC
+LIMIT 1000
+
 -- name: take_job
 UPDATE replay_jobs
 SET state = 'running', stop_reason = NULL, lock_token = @lock_token,
