@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from shared.gateways.keysets import new_keyset, primitive
 from shared.gateways.tenant_keys import Place, TenantKeys
@@ -20,12 +21,12 @@ _NUMBER = "+13035550142"
 def measure(*, repetitions: int) -> dict[str, float]:
     """Microseconds for one operation each: the best of `ROUNDS`, because a busy machine only ever adds."""
     keys = TenantKeys(primitive(new_keyset("data"), "data"), primitive(new_keyset("lookup"), "lookup"), version=1)
-    figures = {"hash a number": _best_us(lambda: keys.phone_hash(_NUMBER), repetitions)}
+    figures = {"hash a number": _best_us(partial(keys.phone_hash, _NUMBER), repetitions)}
     for name, size in (("1.5 kB", 1_500), ("60 kB", 60_000)):
         text = "x" * size
         sealed = keys.seal(_PLACE, text)
-        figures[f"seal {name}"] = _best_us(lambda text=text: keys.seal(_PLACE, text), repetitions)  # type: ignore[misc]
-        figures[f"open {name}"] = _best_us(lambda sealed=sealed: keys.open(_PLACE, sealed), repetitions)  # type: ignore[misc]
+        figures[f"seal {name}"] = _best_us(partial(keys.seal, _PLACE, text), repetitions)
+        figures[f"open {name}"] = _best_us(partial(keys.open, _PLACE, sealed), repetitions)
     return figures
 
 
