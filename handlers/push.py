@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -128,15 +129,20 @@ class StageTaker:
         try:
             event = self._decode(delivery)
         except InvalidEvent as error:
-            return self.runner.give_up(
-                delivery, GivenUp.because(error, stage=self.runner.stage.name, attempts=delivery.attempt or 1)
-            )
+            given_up = GivenUp.because(error, stage=self.runner.stage.name, attempts=delivery.attempt or 1)
+            with self._named(delivery):
+                return self.runner.give_up(delivery, given_up)
         except NotReady as error:
-            log.warning("delivery_put_back", code=error.code)
+            with self._named(delivery):
+                log.warning("delivery_put_back", code=error.code)
             return AGAIN
         if event is None:
             return Answer(204)
         return self.runner.handle(delivery, event)
+
+    def _named(self, delivery: Delivery) -> AbstractContextManager[None]:
+        """Lines about what cannot be read name the message and no tenant: attributes without a body prove nothing."""
+        return structlog.contextvars.bound_contextvars(stage=self.runner.stage.name, message_id=delivery.message_id)
 
     def _decode(self, delivery: Delivery) -> Event | TranscriptionOutput | None:
         if self.runner.stage.resume is None or "objectId" not in delivery.attributes:

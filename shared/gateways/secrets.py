@@ -168,7 +168,7 @@ class SecretManagerSecrets:
         payload = response.payload
         if google_crc32c.value(payload.data) != payload.data_crc32c:
             raise TransientFailure("secret_damaged", f"the value of secret {name} arrived damaged")
-        return _as_text(name, payload.data)
+        return as_text(name, payload.data)
 
     def _create(self, name: str) -> None:
         from google.api_core.exceptions import AlreadyExists
@@ -206,8 +206,11 @@ class SecretManagerSecrets:
             return self._made
 
 
-def _as_text(name: str, data: bytes) -> str:
-    """Files end with a newline that nobody means to be part of a token."""
+def as_text(name: str, data: bytes) -> str:
+    """A payload as the value it means: files end with a newline that nobody means to be part of a token.
+
+    Raises `TenantBlocked` (not text, empty) without a byte of the payload.
+    """
     try:
         value = data.decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,7 @@ from shared.gateways.recordings import CallRailRecordings
 from stages.download.audio import sniff_audio
 from tests.support.recordings import CALL, WEBHOOK_LINK, DictSecrets, tenant
 
+ROOT = Path(__file__).parents[2]
 AUDIO = b"ID3" + bytes(range(256)) * 100
 MAX_BYTES = 100_000
 REFUSED = (NotReady, PermanentFailure, TenantBlocked, TransientFailure)
@@ -340,5 +342,9 @@ def test_a_polyglot_is_kept_as_the_audio_that_it_begins_as_and_never_as_a_page(s
     assert kind.content_type.startswith("audio/")
 
 
-def test_there_are_enough_attacks() -> None:
-    assert len(set(HOSTILE_LINKS)) + len(HOSTILE_ADDRESSES) + len(HOSTILE_SERVERS) >= 60
+def test_there_are_enough_attacks_and_the_documents_count_them_right() -> None:
+    links, addresses, servers = len(set(HOSTILE_LINKS)), len(HOSTILE_ADDRESSES), len(HOSTILE_SERVERS)
+
+    assert links >= 60
+    document = (ROOT / "docs/security/threat-model.md").read_text(encoding="utf-8")
+    assert f"{links} links, {addresses} sets of addresses and {servers} servers" in document

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -20,12 +21,14 @@ from handlers.cli.main import app
 from handlers.dead_letter import DeadLetterTaker
 from handlers.wiring import desk
 from infra.local.standins.faults import FaultRule
+from schemas.tenant import Tenant
 from shared.deliveries import Delivery
 from shared.gateways.calls import SpannerCalls
 from shared.logs import configure_logging
 from tests.support.audio import wav
 from tests.support.flaky import Chain, secret_values
 from tests.support.office import Office
+from tests.support.ports import Message
 
 pytestmark = pytest.mark.emulators
 
@@ -142,6 +145,42 @@ def test_nothing_that_the_system_writes_shows_who_called(chain: Chain, office: O
             assert marks_in(message.data.decode()) == set(), message.topic
 
     assert marks_in(printed(tenant.tenant_id, letters, event.call_id, broken.call_id)) == set()
+
+
+@pytest.mark.parametrize("trouble", ["none", "HubSpot repeats its input"])
+def test_a_line_about_a_call_carries_its_own_tenant_and_nothing_of_another(
+    chain: Chain, log: Any, trouble: str
+) -> None:
+    """Two tenants' calls go through the same process at the same time, as in a worker with many threads."""
+    offices = {chain.new_tenant(): Office(chain) for _ in range(2)}
+    ids: dict[str, set[str]] = {tenant.tenant_id: {tenant.tenant_id} for tenant in offices}
+    for neighbour, rules in TROUBLE[trouble].items():
+        chain.neighbours.plans[neighbour].add(*rules)
+
+    def carry(tenant: Tenant) -> None:
+        for _ in range(3):
+            event = offices[tenant].received(tenant)
+            ids[tenant.tenant_id] |= {event.call_id, event.request_id}
+            offices[tenant].carry(event, tries=3)
+            offices[tenant].take(Message("call-received", b"{}", event.attributes()))  # unreadable, with its ids
+
+    log()
+    with ThreadPoolExecutor(len(offices)) as workers:
+        list(workers.map(carry, offices))
+    for plan in chain.neighbours.plans.values():
+        plan.clear()
+
+    lines = [line for line in log().splitlines() if line.startswith("{")]
+    for owner, known in ids.items():
+        about = [line for line in lines if any(one in line for one in known)]
+        assert {"stage_done", "dead_letter" if trouble != "none" else "stage_done"} <= {
+            json.loads(line)["message"] for line in about
+        }
+        assert {json.loads(line).get("tenant_id") for line in about} == {owner}
+    unreadable = [line for line in map(json.loads, lines) if line.get("reason") == "unknown_event_type"]
+    assert [(line["stage"], line["message_id"], line.get("tenant_id")) for line in unreadable] == [
+        ("download", "m-1", None)
+    ] * 6
 
 
 def test_a_card_that_was_said_is_neither_stored_nor_sent_to_a_crm(chain: Chain, office: Office) -> None:

@@ -36,6 +36,7 @@ from tests.support.desk_bench import OURS, THEIRS, received
 from tests.support.desk_terminal import DeskTerminal, open_terminal
 from tests.support.gcs import fresh_store
 from tests.support.http_target import served
+from tests.support.named_tests import body_of
 from tests.support.pipeline_database import PipelineDatabase
 from tests.support.ports import MemoryPublisher
 from tests.unit.test_push import envelope
@@ -77,15 +78,29 @@ ATTACKS: dict[str, Sequence[str]] = {
     "reconciliation": (),
 }  # fmt: skip
 """With the attacker's own name, as `--tenant` or at `{attacker}`. `{call}` and `{letter}` are the victim's."""
-ELSEWHERE = {
-    "dead-letters import": "tests/integration/test_dead_letters_cli.py",
-    "tenant create": "tests/integration/test_tenant_cli.py",
-    "tenant update": "tests/integration/test_tenant_cli.py",
-    "tenant onboard": "tests/e2e/test_onboarding.py",
-    "tenant export": "tests/integration/test_tenant_export.py",
-    "tenant offboard": "tests/integration/test_privacy_cli.py",
+_BY_A_FILE = "tests/integration/test_tenant_cli.py::test_nothing_of_another_tenant_can_be_taken_over_by_a_file"
+ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
+    "dead-letters import": (
+        "tests/integration/test_dead_letters_cli.py::test_letters_of_one_tenant_cannot_be_imported_as_anothers",
+        ('"import"', "THEIRS"),
+    ),
+    "tenant create": (_BY_A_FILE, ('"create"', "other-dental")),
+    "tenant update": (_BY_A_FILE, ('"update"', "other-dental")),
+    "tenant onboard": (
+        "tests/e2e/test_onboarding.py::test_a_company_of_another_tenant_is_refused_and_nothing_is_written",
+        ("onboard(", "second."),
+    ),
+    "tenant export": (
+        "tests/integration/test_tenant_export.py::test_everything_of_one_tenant_and_nothing_of_another",
+        ("export(", "THEIRS"),
+    ),
+    "tenant offboard": (
+        "tests/integration/test_privacy_cli.py::test_an_offboarded_tenants_data_cannot_be_read_any_more",
+        ('"tenant", "offboard"', "THEIRS"),
+    ),
 }
-"""Commands that take a whole tenant or a file instead of another's id, and where two tenants meet at them."""
+"""Commands that take a whole tenant or a file instead of another's id: the test where two tenants meet at each, and
+the command and the second tenant as its body calls them."""
 OF_ALL_TENANTS = {
     "sweep", "tenant list", "dead-letters drain", "dead-letters jobs", "dead-letters resume", "dead-letters stop",
 }  # fmt: skip
@@ -140,9 +155,14 @@ def test_every_command_has_its_case_here() -> None:
 
     assert set().union(*listed) == set(commands())
     assert sum(map(len, listed)) == len(set(commands())), "one case each"
-    for place in ELSEWHERE.values():
-        text = (ROOT / place).read_text(encoding="utf-8").lower()
-        assert "other" in text or "theirs" in text, f"no second tenant in {place}"
+
+
+@pytest.mark.parametrize("command", sorted(ELSEWHERE))
+def test_a_case_elsewhere_runs_the_command_with_two_tenants(command: str) -> None:
+    reference, words = ELSEWHERE[command]
+    body = body_of(reference)
+
+    assert [word for word in (*words, "assert ") if word not in body] == []
 
 
 @pytest.mark.emulators

@@ -423,9 +423,29 @@ def test_letters_go_to_a_file_for_one_reader_and_come_back_once(terminal: DeskTe
     refused = terminal.type("import", str(file))
     assert refused.status == 1
     assert "line 3: " in refused.err
-    elsewhere = terminal.type("import", str(file), "--tenant", THEIRS)
-    assert (elsewhere.status, elsewhere.out) == (1, "0 inserted, 0 known before, 3 refused\n")
     assert "cannot read" in terminal.refused("import", str(tmp_path / "none"))
+
+
+def test_letters_of_one_tenant_cannot_be_imported_as_anothers(terminal: DeskTerminal, tmp_path: Path) -> None:
+    """Neither under another tenant's name, nor with the name in the line exchanged: it is also inside the event."""
+    (ours,) = given_up(terminal)
+    (theirs,) = given_up(terminal, tenant_id=THEIRS, first=4)
+    file = tmp_path / "letters.jsonl"
+    terminal.type("export", "--out", str(file), "--tenant", OURS)
+    terminal.bench.database.database.execute_partitioned_dml(f"DELETE FROM dead_letters WHERE tenant_id = '{OURS}'")
+    (before,) = terminal.bench.database.rows(f"SELECT * FROM dead_letters WHERE tenant_id = '{THEIRS}'")
+    line = json.loads(file.read_text())
+
+    elsewhere = terminal.type("import", str(file), "--tenant", THEIRS)
+    assert (elsewhere.status, elsewhere.out) == (1, "0 inserted, 0 known before, 1 refused\n")
+    for changes in ({"tenant_id": THEIRS}, {"tenant_id": THEIRS, "dead_letter_id": theirs}):
+        file.write_text(json.dumps({**line, **changes}))
+        assert terminal.type("import", str(file)).status == 1, changes
+
+    assert terminal.bench.database.rows("SELECT * FROM dead_letters") == [before]
+    file.write_text(json.dumps(line))
+    assert terminal.type("import", str(file)).out == "1 inserted, 0 known before, 0 refused\n"
+    assert letter(terminal, ours).state == "open"
 
 
 def test_drain_records_what_waited_in_the_archive_and_nothing_twice(

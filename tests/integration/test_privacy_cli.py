@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from google.cloud.spanner_v1 import JsonObject
+from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject
 from typer.testing import CliRunner
 
 from handlers.cli.main import app
@@ -33,11 +33,13 @@ from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
 from tests.support.hubspot_portal import HubSpotHarness
 from tests.support.keys import key_maker
 from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase
+from tests.support.salesforce_org import FIRST_SECRET, KEYS, SalesforceOrgs, client_credentials, salesforce_orgs
 
 pytestmark = pytest.mark.emulators
 
 BUCKET = "privacy-audio"
 STRANGER = "+13035550199"
+CONNECTIONS = {"hubspot": {"token_secret": "hubspot-token"}, "salesforce": {"credentials_secret": "salesforce-login"}}
 Pipeline = Callable[..., str]
 
 
@@ -316,33 +318,53 @@ def portal() -> Iterator[HubSpotHarness]:
 
 
 @pytest.fixture
+def orgs() -> Iterator[SalesforceOrgs]:
+    with salesforce_orgs() as orgs:
+        yield orgs
+
+
+@contextmanager
+def connected_to(
+    database: PipelineDatabase, monkeypatch: pytest.MonkeyPatch, *crms: HubSpotHarness | SalesforceOrgs
+) -> Iterator[None]:
+    """The tenant has these CRMs: its configuration, their credentials in Secret Manager, where they are."""
+    config = json.loads(OUR_TENANT.config.model_dump_json())
+    config["crm_config"] = {crm.provider: CONNECTIONS[crm.provider] for crm in crms}
+    with database.database.batch() as batch:
+        batch.update(table="tenants", columns=("tenant_id", "config"), values=[(OURS, JsonObject(config))])
+    with serve_secret_manager() as standin:
+        secrets = SecretManagerSecrets(project=TEST_PROJECT, local_address=standin.address)
+        secrets.write("hubspot-token", "pat-own-1")
+        secrets.write("salesforce-login", client_credentials(KEYS["own"], FIRST_SECRET))
+        monkeypatch.setenv("PIPELINE_LOCAL_SECRET_MANAGER", standin.address)
+        for crm in crms:
+            monkeypatch.setenv(f"PIPELINE_LOCAL_{crm.provider.upper()}_URL", crm.url)
+        yield
+
+
+@pytest.fixture
 def connected(
     pipeline: Pipeline, pipeline_database: PipelineDatabase, portal: HubSpotHarness, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Pipeline]:
     """The command, with the tenant's HubSpot behind it."""
-    config = json.loads(OUR_TENANT.config.model_dump_json())
-    config["crm_config"] = {"hubspot": {"token_secret": "hubspot-token"}}
-    with pipeline_database.database.batch() as batch:
-        batch.update(table="tenants", columns=("tenant_id", "config"), values=[(OURS, JsonObject(config))])
-    with serve_secret_manager() as standin:
-        SecretManagerSecrets(project=TEST_PROJECT, local_address=standin.address).write("hubspot-token", "pat-own-1")
-        monkeypatch.setenv("PIPELINE_LOCAL_SECRET_MANAGER", standin.address)
-        monkeypatch.setenv("PIPELINE_LOCAL_HUBSPOT_URL", portal.url)
+    with connected_to(pipeline_database, monkeypatch, portal):
         yield pipeline
 
 
-def synced(database: PipelineDatabase, portal: HubSpotHarness, number: int) -> CrmRecord:
-    """The call as it stands in HubSpot, and our pointer to it."""
+def synced(database: PipelineDatabase, crm: HubSpotHarness | SalesforceOrgs, number: int) -> CrmRecord:
+    """The call as it stands in the CRM, and our pointer to it."""
     details = call_details(caller_number=NUMBER, caller_name=NAME)
-    record = portal.gateway().sync_call(crm_call(call_of(number), details=details))
-    database.database.run_in_transaction(
-        lambda transaction: transaction.execute_update(
-            "INSERT INTO crm_syncs (tenant_id, call_id, provider, person_id, person_type, person_created, activity_id,"
-            f" activity_type, synced_at, updated_at) VALUES ('{OURS}', '{call_of(number)}', 'hubspot',"
-            f" '{record.person_id}', 'contact', {record.person_created}, '{record.activity_id}', 'call',"
-            " CURRENT_TIMESTAMP(), PENDING_COMMIT_TIMESTAMP())"
-        )
-    )
+    record = crm.gateway().sync_call(crm_call(call_of(number), details=details))
+    row = {
+        "tenant_id": OURS,
+        "call_id": call_of(number),
+        "provider": crm.provider,
+        **record.model_dump(include={"person_id", "person_type", "person_created", "activity_id", "activity_type"}),
+        "synced_at": datetime.now(UTC),
+        "updated_at": COMMIT_TIMESTAMP,
+    }
+    with database.database.batch() as batch:
+        batch.insert("crm_syncs", tuple(row), [tuple(row.values())])
     return record
 
 
@@ -408,3 +430,78 @@ def test_without_being_asked_the_crms_are_left_alone(
     assert certificate["crm_erased"] == []
     assert any("--crm" in line for line in certificate["remains"])
     assert len(portal.calls()) == 1
+
+
+@pytest.mark.parametrize("which", [("salesforce",), ("hubspot", "salesforce")], ids=" and ".join)
+def test_every_crm_of_the_tenant_forgets_the_caller_and_others_records_stay(
+    *,
+    pipeline: Pipeline,
+    pipeline_database: PipelineDatabase,
+    portal: HubSpotHarness,
+    orgs: SalesforceOrgs,
+    store: SpannerRunStore,
+    objects: GcsObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+    which: tuple[str, ...],
+) -> None:
+    hold(store, objects, received(1), received(3, customer_phone_number=STRANGER))
+    crms = [crm for crm in (portal, orgs) if crm.provider in which]
+    records = [synced(pipeline_database, crm, 1) for crm in crms]
+    for crm in crms:
+        stranger = call_details(caller_number=STRANGER, caller_name="Somebody Else")
+        crm.gateway().sync_call(crm_call(call_of(3), details=stranger))
+        crm.gateway("other").sync_call(crm_call(call_of(1), details=call_details(caller_number=NUMBER)))
+
+    with connected_to(pipeline_database, monkeypatch, *crms):
+        printed = pipeline("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
+        again = json.loads(pipeline("privacy", "erase", "--tenant", OURS, "--call", call_of(1), "--crm"))
+
+    certificate = json.loads(printed)
+    assert certificate["crm_erased"] == [
+        {"provider": crm.provider, "activity_ids": [record.activity_id], "person_ids": [record.person_id]}
+        for crm, record in zip(crms, records, strict=True)
+    ]
+    for crm in crms:
+        assert [call.call_id for call in crm.calls()] == [call_of(3)]
+        assert [person.phone for person in crm.persons()] == [STRANGER]
+        assert [call.call_id for call in crm.calls("other")] == [call_of(1)]
+        assert len(crm.persons("other")) == 1
+        assert any(line.lower().startswith(f"{crm.provider}:") for line in certificate["remains"])
+    assert reads(pipeline_database, OURS, 1) is None
+    assert again["crm_erased"] == [{"provider": crm.provider, "activity_ids": [], "person_ids": []} for crm in crms]
+    if "salesforce" in which:
+        kept = json.dumps(orgs.state())
+        assert not [word for word in (NUMBER, NAME, *NAME.split()) if word in kept], "the recycle bin too"
+
+
+def test_when_the_second_crm_refuses_our_pointers_stay_and_the_next_run_finishes(
+    *,
+    pipeline: Pipeline,
+    pipeline_database: PipelineDatabase,
+    portal: HubSpotHarness,
+    orgs: SalesforceOrgs,
+    store: SpannerRunStore,
+    objects: GcsObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hold(store, objects, received(1))
+    for crm in (portal, orgs):
+        synced(pipeline_database, crm, 1)
+
+    with connected_to(pipeline_database, monkeypatch, portal, orgs):
+        orgs.revoke_secret()
+        with pytest.raises(TenantBlocked):
+            pipeline("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
+        assert (len(portal.calls()), len(orgs.calls())) == (0, 1)
+        assert reads(pipeline_database, OURS, 1) is not None
+        assert pipeline_database.value("SELECT COUNT(*) FROM crm_syncs") == 2
+        orgs.configure("own", consumer_secret=FIRST_SECRET)
+
+        certificate = json.loads(pipeline("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm"))
+
+    assert {one["provider"]: len(one["person_ids"]) for one in certificate["crm_erased"]} == {
+        "hubspot": 0,
+        "salesforce": 1,
+    }
+    assert (orgs.persons(), orgs.calls(), portal.persons()) == ([], [], [])
+    assert pipeline_database.rows("SELECT * FROM crm_syncs") == []

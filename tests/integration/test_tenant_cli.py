@@ -168,6 +168,29 @@ def test_suspend_and_resume_change_one_tenant_only(terminal: Terminal) -> None:
     assert json.loads(terminal.run("show", "demo-tenant-001", "--json"))["status"] == "active"
 
 
+def test_nothing_of_another_tenant_can_be_taken_over_by_a_file(terminal: Terminal) -> None:
+    """Its company, its name, its address: refused in the open, and neither tenant, route nor secret has changed."""
+    terminal.create()
+    terminal.create("other-dental", callrail_company_id="777", webhook_secret="the-signing-key-of-the-other-one")
+    before = terminal.everything_stored()
+
+    for attempt in (
+        ("create", "--config", terminal.file(), "--tenant-id", "third-tenant"),
+        ("create", "--config", terminal.file(callrail_company_id="999"), "--tenant-id", "other-dental"),
+        ("update", "other-dental", "--config", terminal.file()),
+        ("update", "third-tenant", "--config", terminal.file(callrail_company_id="999")),
+    ):
+        with pytest.raises(ConfigurationError) as refusal:
+            terminal.run(*attempt)
+        assert SECRET not in f"{refusal.value} {refusal.value.detail} {refusal.value.fix}"
+        assert terminal.everything_stored() == before, attempt
+    address = os.environ["PIPELINE_LOCAL_SECRET_MANAGER"]
+    now = SecretManagerSecrets(project="test-project", local_address=address)
+    assert now.read("other-dental-webhook-secret") == "the-signing-key-of-the-other-one"
+    with pytest.raises(TenantBlocked):
+        now.read("third-tenant-webhook-secret")
+
+
 def test_an_unreadable_configuration_is_named_and_can_be_written_anew(terminal: Terminal) -> None:
     terminal.create(name="Demo Plumbing")
     with terminal.database.batch() as batch:

@@ -14,6 +14,7 @@ from infra.local.bench.counting import ClientCalls, Cost, kind_of
 from infra.local.bench.machine import cpu_model
 from infra.local.bench.race import Figures, RaceResult, Round, sum_up
 from infra.local.bench.replay import LiveFigures, ReplayCourse, ReplayResult
+from infra.local.bench.sealing import measure
 from infra.local.bench.startup import Start
 from infra.local.bench.targets import judge_race, judge_replay, judge_stages, judge_starts
 from infra.local.bench.webhooks import BODY_BYTES, COUNT, write_webhooks
@@ -162,3 +163,11 @@ def test_a_replay_may_lengthen_the_live_p95_by_a_tenth_and_leaves_no_letter(
     alone, beside = LiveFigures(100, 0, 50.0, 100.0), LiveFigures(100, 0, 50.0, beside_ms)
     result = ReplayResult(ReplayCourse(letters=10), alone, beside, arrived=arrived, replay_s=1.0)
     assert [verdict.miss for verdict in judge_replay(result)] == misses
+
+
+def test_sealing_is_measured_for_every_operation_and_size() -> None:
+    figures = measure(repetitions=3)
+
+    assert set(figures) == {"hash a number", "seal 1.5 kB", "open 1.5 kB", "seal 60 kB", "open 60 kB"}
+    assert all(us > 0 for us in figures.values())
+    assert figures["seal 60 kB"] > figures["seal 1.5 kB"]

@@ -70,8 +70,11 @@ def sent(analysis: CallAnalysis, injection: str) -> CrmCall:
     return crm_call(record, bands=ScoreBands(hot=70, warm=40), previous=None)
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_of_them_and_the_documents_count_them_right() -> None:
     assert len(INJECTIONS) == len(set(INJECTIONS)) >= 60
+    assert f"holds {len(INJECTIONS)} things" in (DATA.parents[2] / "docs/security/injections.md").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize("injection", INJECTIONS)
