@@ -37,7 +37,7 @@ PROBE_EVERY = timedelta(minutes=5)
 @pytest.fixture(scope="module")
 def _hubspot() -> Iterator[HubSpotHarness]:
     with ExitStack() as stack:
-        yield HubSpotHarness(stack)
+        yield HubSpotHarness(stack, both=True)
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_a_secret_and_a_refusal_are_kept_by_their_own_name_only() -> None:
 @pytest.fixture
 def portal() -> Iterator[HubSpotHarness]:
     with ExitStack() as stack:
-        yield HubSpotHarness(stack)
+        yield HubSpotHarness(stack, both=True)
 
 
 @pytest.fixture

@@ -49,18 +49,23 @@ class _Rendered(HTMLParser):
 
 
 class HubSpotHarness:
-    """The stand-in on a socket, two portals; the other tenant's has our properties once its gateway was asked for."""
+    """The stand-in on a socket, two portals. The other tenant's has our properties once its gateway was asked for.
+
+    With `both`, from the beginning: for tests that make their gateways themselves.
+    """
 
     provider: Provider = "hubspot"
     body_limit = 65_536
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, *, both: bool = False) -> None:
         self.plan = FaultPlan()
         self.url = stack.enter_context(serve_in_thread(create_app(tokens=TOKENS, plan=self.plan)))
         self.client = stack.enter_context(json_client(self.url))
         self.admin = stack.enter_context(httpx.Client(base_url=self.url, trust_env=False))
         self.secrets = HeldSecrets(own="pat-own-1", other="pat-other-1")
         self.bare_gateway().prepare()
+        if both:
+            self.gateway("other")
 
     def bare_gateway(self, owner: str = "own", **options: Any) -> HubSpotGateway:
         return HubSpotGateway(self.client, secrets=self.secrets, token_secret=owner, clock=lambda: NOW, **options)
