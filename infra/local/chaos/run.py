@@ -176,7 +176,7 @@ def _storm(plan: ChaosPlan, scene: _Scene, report: Report) -> ChaosResult:
     sender = Sender(scene.env, scene.tenants, plan.calls, begun=begun)
     saboteur = Saboteur(scene.stack, scene.env, begun=begun, marks=scene.marks, report=report)
     mixer = Mixer(scene.env, seed=plan.seed)
-    with _sweeping(scene.env, every_s=max(_SWEEP_EVERY_S, len(plan.calls) * _SWEEPS_PER_CALL_S)):
+    with sender, _sweeping(scene.env, every_s=max(_SWEEP_EVERY_S, len(plan.calls) * _SWEEPS_PER_CALL_S)):
         mixer.start()
         saboteur.start(plan.faults)
         posts = plan.posts

@@ -60,6 +60,15 @@ class Sender:
         self._recordings: dict[str, str] = {}
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(max_workers=_SENDERS, thread_name_prefix="sender")
+        self._abandoned = threading.Event()
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        """After Ctrl-C or a failure nobody tries again: the interpreter would wait for them, two minutes each."""
+        self._abandoned.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def send(self, posts: Sequence[Post], *, report: Callable[[int], None]) -> None:
         """Hand each post to a sender thread at its time; returns after the last one was handed over."""
@@ -76,12 +85,12 @@ class Sender:
     def _deliver(self, post: Post) -> None:
         body = encode(self._complete(post))
         ends_at = time.monotonic() + _GIVE_UP_AFTER_S
-        while time.monotonic() < ends_at:
+        while time.monotonic() < ends_at and not self._abandoned.is_set():
             told = self._post_once(post, body)
             if told is None:
                 return
             self.ledger.refused.append(told)
-            time.sleep(_AGAIN_AFTER_S)
+            self._abandoned.wait(_AGAIN_AFTER_S)
         self.ledger.given_up.append(post)
 
     def _post_once(self, post: Post, body: bytes) -> str | None:

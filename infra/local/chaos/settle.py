@@ -61,7 +61,7 @@ def settle(witness: Witness, desk: Desk, *, most_s: float, report: Callable[[str
     begun = moved_at = time.monotonic()
     replays = _Replays(desk)
     before: _Picture | None = None
-    while (now := time.monotonic()) < min(begun + most_s, moved_at + _STILL_S):
+    while (now := time.monotonic()) < begun + most_s:
         picture, letters = _look(witness)
         looked_for_s = time.monotonic() - now
         if picture.is_quiet:
@@ -69,6 +69,8 @@ def settle(witness: Witness, desk: Desk, *, most_s: float, report: Callable[[str
         if picture != before:
             report(picture.line())
             before, moved_at = picture, now
+        elif now >= moved_at + _STILL_S:
+            break  # only a look can tell: beside it, sending many letters again takes a minute
         replays.send_old(letters, now=now)
         time.sleep(max(_LOOK_EVERY_S, looked_for_s / _LOOK_SHARE))
     return Rest(is_quiet=False, seconds=time.monotonic() - begun, replayed=replays.count)
