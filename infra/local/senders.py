@@ -13,6 +13,7 @@ import httpx
 
 from handlers.signature import callrail_signature
 from shared.errors import ConfigurationError
+from shared.gateways.http import tls_context
 from stages.download.audio import HEAD_BYTES, name_of_other, sniff_audio
 
 _TIMEOUT_S = 30.0
@@ -40,7 +41,7 @@ def post_webhook(
     url = f"{base_url.rstrip('/')}{WEBHOOK_PATH}" + (f"/{own_address}" if own_address else "")
     headers = {"Content-Type": content_type, "Signature": callrail_signature(key, body)}
     try:
-        return httpx.post(url, content=body, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
+        return httpx.post(url, content=body, headers=headers, timeout=_TIMEOUT_S, trust_env=False, verify=tls_context())
     except httpx.HTTPError as error:
         raise ConfigurationError(
             "webhook_unreachable", f"nothing answers at {url}", fix="start the stack: pipeline local up --detach"
@@ -72,6 +73,7 @@ def put_recording(callrail_url: str, *, call_id: str, audio: Path) -> str:
             json={"call_id": call_id, "path": str(audio.resolve()), "content_type": content_type},
             timeout=_TIMEOUT_S,
             trust_env=False,
+            verify=tls_context(),
         )
         answer.raise_for_status()
     except httpx.HTTPError as error:

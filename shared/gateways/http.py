@@ -19,7 +19,7 @@ LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=10, keepaliv
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """One for the process: reading the certificates takes 30 ms, and there is a client for each tenant's CRM."""
     return httpx.create_ssl_context(trust_env=False)
 
@@ -33,7 +33,7 @@ def json_client(base_url: str, *, headers: dict[str, str] | None = None) -> http
         limits=LIMITS,
         follow_redirects=False,
         trust_env=False,
-        verify=_tls(),
+        verify=tls_context(),
     )
 
 

@@ -73,7 +73,7 @@ OF_NO_TENANT = {
     "handlers/wiring.py:receiver_objects": "made of settings",
     "shared/crash_points.py:Executioner._passings": "a drill's counts by the place in the code",
     "shared/gateways/database.py:open_once": "the connection",
-    "shared/gateways/http.py:_tls": "certificates of authorities",
+    "shared/gateways/http.py:tls_context": "certificates of authorities",
     "shared/gateways/local_kek.py:read": "a laptop's key-encryption key",
     "shared/gateways/objects.py:GcsObjectStore._blobs": "the connection",
     "shared/gateways/objects.py:GcsObjectStore.client": "the connection",

@@ -16,6 +16,7 @@ from infra.local.chaos.calls import PlannedCall, Post
 from infra.local.chaos.tenants import ChaosTenant
 from infra.local.senders import encode, post_webhook
 from shared.errors import ConfigurationError
+from shared.gateways.http import tls_context
 
 _SENDERS = 16
 _AGAIN_AFTER_S = 0.5
@@ -126,6 +127,7 @@ class Sender:
                     },
                     timeout=30.0,
                     trust_env=False,
+                    verify=tls_context(),
                 )
                 self._recordings[call.call_id] = str(answer.raise_for_status().json()["recording"])
             return self._recordings[call.call_id]
