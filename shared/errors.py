@@ -58,6 +58,10 @@ class TransientFailure(PipelineError):
         self.retry_after_s = retry_after_s
 
 
+class OutOfCapacity(TransientFailure):
+    """A service that all tenants share has no capacity now: the stage sleeps for it (`shared/capacity.py`)."""
+
+
 class NotReady(PipelineError):
     """Not there yet, worth a look in seconds: answered 503."""
 
