@@ -375,7 +375,7 @@ FAULTS = [
           "hubspot_401", says=("no call is sent there; one probe is due at",),
           next_try="once one call gets through to hubspot", command="pipeline tenant show acme-plumbing"),
     Fault("HubSpot's circuit is throttled", behind_the_circuit(hubspot(429, {"policyName": "DAILY"}), times=2),
-          S.DEFERRED, "crm_sync", "hubspot_daily_quota", says=("has no quota left for this tenant",)),
+          S.DEFERRED, "crm_sync", "hubspot_daily_quota", says=("has no quota left for this tenant now",)),
     Fault("HubSpot's property is missing",
           stops("crm_sync", hubspot(400, {"message": "PROPERTY_DOESNT_EXIST"})), S.BLOCKED, "crm_sync",
           "hubspot_property_missing"),

@@ -19,6 +19,7 @@ from shared.errors import (
     PipelineError,
     StoreConflict,
     TenantBlocked,
+    Throttled,
     TransientFailure,
 )
 from shared.gateways.salesforce_errors import ERROR_TABLE
@@ -88,15 +89,15 @@ HUBSPOT = Table(
         http(409, PermanentFailure, "hubspot_conflict", "(a race that is lost again)", body={"category": "CONFLICT"}),
         http(422, PermanentFailure, "hubspot_refused", body={}),
         http(423, TransientFailure, "hubspot_locked", body={}),
-        http(429, TransientFailure, "hubspot_throttled", "`SECONDLY`", body={"policyName": "SECONDLY"}),
+        http(429, Throttled, "hubspot_throttled", "`SECONDLY`", body={"policyName": "SECONDLY"}),
         http(
             429,
-            TransientFailure,
+            Throttled,
             "hubspot_throttled",
             "`TEN_SECONDLY_ROLLING`",
             body={"policyName": "TEN_SECONDLY_ROLLING"},
         ),
-        http(429, TransientFailure, "hubspot_throttled", "without a policy", body={}),
+        http(429, Throttled, "hubspot_throttled", "without a policy", body={}),
         http(429, Deferred, "hubspot_daily_quota", "`DAILY`", body={"policyName": "DAILY"}),
         http(477, TransientFailure, "hubspot_477", "(the portal is being moved)", body={}),
         http(500, TransientFailure, "hubspot_500", body={}),
@@ -244,7 +245,7 @@ RECORDINGS = Table(
         http(404, NotReady, "recording_not_ready", body=""),
         http(408, TransientFailure, "recording_unavailable", body=""),
         http(410, NotReady, "recording_not_ready", "(gone: the call goes on without audio)", body=""),
-        http(429, TransientFailure, "recording_throttled", body=""),
+        http(429, Throttled, "recording_throttled", body=""),
         http(500, TransientFailure, "recording_unavailable", body=""),
         http(503, TransientFailure, "recording_unavailable", body=""),
         Row("connection lost", TransientFailure, "recording_interrupted", DROPPED),
@@ -353,7 +354,8 @@ with the real gateway by `tests/contract/test_error_tables.py`, from which this 
 What follows from an error is the runner's affair ([architecture](../architecture.md)): `TransientFailure` and
 `NotReady` come again, `Deferred` sleeps until its time, `OutOfCapacity` sleeps for some minutes (after two hours it
 comes again instead), `TenantBlocked` sleeps until a person of the tenant has mended it, `PermanentFailure` and
-`InvalidEvent` are dead letters. Short retries inside a gateway come before all of that.
+`InvalidEvent` are dead letters. `Throttled` is a `TransientFailure` that opens the tenant's circuit when it comes three
+times in a row. Short retries inside a gateway come before all of that.
 """
 
 
