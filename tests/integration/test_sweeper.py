@@ -24,6 +24,7 @@ from shared.desk_letters import failure_id, replay_attributes
 from shared.errors import Deferred, PermanentFailure, TenantBlocked, TransientFailure
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.dead_letter_store import SpannerDeadLetters
+from shared.gateways.sealed_events import seal_event
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
 from shared.pipeline import load_pipeline
@@ -445,6 +446,18 @@ def test_one_unreadable_event_stops_neither_its_tenant_nor_the_others(bench: Ben
     sent = {(message.attributes["tenant_id"], message.attributes["request_id"]) for message in bench.publisher.messages}
     assert (OTHER_TENANT.tenant_id, theirs[0].request_id) in sent
     assert len(sent) == 3
+
+
+def test_a_row_that_was_sealed_for_another_call_stops_neither_its_tenant_nor_the_others(bench: Bench) -> None:
+    """Fault found here: such an event does not open, and that ended its tenant's sweep, every time again."""
+    poisoned, *_ = deferred_runs(bench, 3)
+    other = seal_event(bench.database.vault.of(OUR_TENANT.tenant_id), "CAL-other", "event", RECEIVED.model_dump_json())
+    overwrite_event(bench, RunKey(OUR_TENANT.tenant_id, poisoned.request_id, "download"), other)
+
+    report = sweeper_of(bench).sweep()
+
+    assert report.actions == {"deferred_sent_again": 2, "event_unreadable": 1}
+    assert report.failed_tenants == 0
 
 
 def overwrite_event(bench: Bench, key: RunKey, event: str) -> None:
