@@ -140,8 +140,8 @@ FAULTS = (
     Fault(
         "a recording announced as its call goes on without it is forgotten",
         "shared/runner.py",
-        'run = self.store.read(key)\n        if run is not None and run.state == "done":\n            self._publish_also',
-        "run = self.store.read(key)\n        if run is None:\n            self._publish_also",
+        'if run is not None and run.state == "done":\n            self._publish_also',
+        "if run is None:\n            self._publish_also",
         ("tests/integration/test_many_triggers.py",),
     ),
     Fault(
