@@ -222,8 +222,8 @@ class Runner:
     def _absorb_and_read(self, key: RunKey, event: Event | TranscriptionOutput, owner: Owner) -> StageRun | None:
         """The row, after the event's news was taken in: they may be what the row waits for.
 
-        Where the stage was finished just then, they are taken in once more: whoever finished it may not have met them,
-        and they were not met by what it made of the call.
+        Where the stage was finished in between, they are taken in once more: whoever finished it had perhaps looked at
+        the call before them, and what follows from both together nobody has seen yet.
         """
         run = self.store.read(key)
         if self.stage.absorb is None or not isinstance(event, Event):
