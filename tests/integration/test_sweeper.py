@@ -24,6 +24,7 @@ from shared.desk_letters import failure_id, replay_attributes
 from shared.errors import Deferred, PermanentFailure, TenantBlocked, TransientFailure
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.dead_letter_store import SpannerDeadLetters
+from shared.gateways.sealed_events import seal_event
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
 from shared.pipeline import load_pipeline
@@ -432,15 +433,17 @@ def test_a_sweep_while_pubsub_is_away_ends_in_time_and_loses_nothing(bench: Benc
 # -- one tenant's trouble ----------------------------------------------------------------------------------------
 
 
-def test_one_unreadable_event_stops_neither_its_tenant_nor_the_others(bench: Bench) -> None:
-    """Fault found here: the oldest run's event plugged its tenant's sweep, every time again."""
-    (poisoned, *_) = deferred_runs(bench, 3)
+def test_unreadable_events_stop_neither_their_tenant_nor_the_others(bench: Bench) -> None:
+    """Faults found here: the oldest run's event, or one that does not open, plugged its tenant's sweep every time."""
+    poisoned, copied, *_ = deferred_runs(bench, 4)
+    others = seal_event(bench.database.vault.of(OUR_TENANT.tenant_id), "CAL-2", "event", RECEIVED.model_dump_json())
+    overwrite_event(bench, RunKey(OUR_TENANT.tenant_id, copied.request_id, "download"), others)
     theirs = deferred_runs(bench, 1, tenant_id=OTHER_TENANT.tenant_id)
     overwrite_event(bench, RunKey(OUR_TENANT.tenant_id, poisoned.request_id, "download"), "not an event")
 
     report = sweeper_of(bench).sweep()
 
-    assert report.actions == {"deferred_sent_again": 3, "event_unreadable": 1}
+    assert report.actions == {"deferred_sent_again": 3, "event_unreadable": 2}
     assert report.failed_tenants == 0
     sent = {(message.attributes["tenant_id"], message.attributes["request_id"]) for message in bench.publisher.messages}
     assert (OTHER_TENANT.tenant_id, theirs[0].request_id) in sent
