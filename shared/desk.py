@@ -153,7 +153,7 @@ class Desk:
         Raises `ConfigurationError` when it cannot be replayed, `TransientFailure` when it was marked but not published:
         the replay can then be resumed.
         """
-        from shared.desk_replay_run import replay_one  # it is made of desks
+        from shared.desk_replay_one import replay_one  # it is made of desks
 
         replay_one(self, tenant_id, dead_letter_id, actor=actor)
 

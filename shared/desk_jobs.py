@@ -140,9 +140,10 @@ def step_sizes(total: int, steps: Sequence[int]) -> list[int]:
     if not steps:
         return [total] if total else []
     sizes: list[int] = []
-    while sum(sizes) < total:
-        size = steps[min(len(sizes), len(steps) - 1)]
-        sizes.append(min(size, total - sum(sizes)))
+    left = total
+    while left > 0:
+        sizes.append(min(steps[min(len(sizes), len(steps) - 1)], left))
+        left -= sizes[-1]
     return sizes
 
 

@@ -92,11 +92,17 @@ def test_a_long_step_is_stopped_in_its_middle(bench: DeskBench) -> None:
     """Without steps everything is one; twenty outcomes are enough to see that it goes wrong."""
     given_up(bench, 60)
     bench.behaviours["analyze"] = failing(REFUSED)
-    report = bench.run(bench.job(rate=10.0))
+    job_id = bench.job(rate=10.0)
+    report = bench.run(job_id)
     assert report.state == "stopped"
     assert "failed again: 100%" in report.stop_reason
     assert 20 <= report.counts["failed"] < 45
     assert report.counts["pending"] > 15
+
+    bench.behaviours.clear()
+    resumed = bench.run(job_id)
+    assert (resumed.state, resumed.counts.get("pending", 0)) == ("finished", 0), "a resumed job sends the rest"
+    assert resumed.counts == {"failed": report.counts["failed"], "arrived": 60 - report.counts["failed"]}
 
 
 def test_a_step_without_outcomes_is_not_followed_by_the_next(bench: DeskBench) -> None:
@@ -182,6 +188,27 @@ def test_a_letter_marked_but_not_published_is_sent_by_the_resumed_job(bench: Des
     assert bench.run(job_id).counts == {"arrived": 3}
     assert sorted(sent_requests(bench)) == [f"r-{number:016d}" for number in (1, 2, 3)]
     assert {one.replays for one in bench.desk.list_letters(OURS, limit=5)} == {1}, "it is the same replay"
+
+
+def test_a_resumed_job_does_not_repeat_what_waits_in_pubsub(bench: DeskBench) -> None:
+    """Behind a backlog every letter looks untouched; only the last one can be one that was never sent."""
+    bench.seed(5)
+    job_id = bench.job(rate=1.0, wait_s=0.0)
+
+    def stop_after_four(seconds: float) -> bool:
+        bench.seconds += seconds
+        return len(sent_requests(bench)) >= 4
+
+    bench.run(job_id, pause=stop_after_four)
+
+    def nobody_works(seconds: float) -> bool:
+        bench.seconds += seconds
+        return False
+
+    assert bench.run(job_id, pause=nobody_works).counts == {"sent": 5}
+    first, second, third, fourth, again, fifth = sent_requests(bench)
+    assert again == fourth
+    assert len({first, second, third, fourth, fifth}) == 5
 
 
 def test_a_re_run_that_was_not_published_is_the_same_request_when_resumed(bench: DeskBench) -> None:

@@ -35,6 +35,11 @@ def test_the_last_step_size_is_repeated_to_the_end(total: int, steps: tuple[int,
     assert step_sizes(total, steps) == sizes
 
 
+@pytest.mark.timeout(10)
+def test_many_small_steps_are_counted_at_once() -> None:
+    assert step_sizes(200_000, (1,)) == [1] * 200_000
+
+
 def sent(**changes: Any) -> SentItem:
     values: dict[str, Any] = {
         "tenant_id": "acme-plumbing",
