@@ -33,7 +33,7 @@ from shared.desk_live import LiveWatch
 from shared.desk_messages import CannotReplay, Outgoing, message_for, reason_not_to_replay, start_of
 from shared.desk_ports import DeadLetterStore
 from shared.desk_replay import ReplayDesk
-from shared.errors import ConfigurationError, PipelineError
+from shared.errors import ConfigurationError, PermanentFailure, PipelineError, TenantBlocked
 
 log = structlog.get_logger()
 
@@ -237,28 +237,33 @@ class _Run:
             raise _Stop("stopped by its operator")
 
     def _send(self, item: ReplayItem) -> None:
-        body = self._store.read(item.tenant_id, item.dead_letter_id)
-        reason = self._reason_to_skip(body)
-        outgoing: Outgoing | None = None
-        if body is not None and not reason:
-            try:
-                outgoing = self._message(body, number=body.letter.replays + 1)
-            except CannotReplay as refused:
-                reason = refused.reason
-        if body is None or outgoing is None:
-            self._skip(item, reason)
-            return
-        start = start_of(body, outgoing, self.job, stalled_before=self._replays.stalled_before())
-        if not self._store.start_replay(start):
-            self._skip(item, self._reason_to_skip(self._store.read(item.tenant_id, item.dead_letter_id)) or "replaying")
+        try:
+            body = self._read(item.tenant_id, item.dead_letter_id)
+            if reason := self._reason_to_skip(body):
+                raise CannotReplay(reason)
+            outgoing = self._message(body, number=body.letter.replays + 1)
+            start = start_of(body, outgoing, self.job, stalled_before=self._replays.stalled_before())
+            if not self._store.start_replay(start):
+                now = self._read(item.tenant_id, item.dead_letter_id)
+                raise CannotReplay(self._reason_to_skip(now) or "replaying")
+        except CannotReplay as refused:
+            self._skip(item, refused.reason)
             return
         self.items[item.position] = replace(item, state="sent", replay_number=body.letter.replays + 1)
         self.pending -= 1
         self._publish(outgoing)
 
-    def _reason_to_skip(self, body: DeadLetterBody | None) -> str:
+    def _read(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody:
+        """Raises `CannotReplay` for a letter that is gone or cannot be opened: it must not hold up those after it."""
+        try:
+            body = self._store.read(tenant_id, dead_letter_id)
+        except (PermanentFailure, TenantBlocked) as error:
+            raise CannotReplay(error.code) from error
         if body is None:
-            return "gone"
+            raise CannotReplay("gone")
+        return body
+
+    def _reason_to_skip(self, body: DeadLetterBody) -> str:
         return reason_not_to_replay(body.letter, self.job.options, stalled_before=self._replays.stalled_before())
 
     def _skip(self, item: ReplayItem, reason: str) -> None:
@@ -284,10 +289,8 @@ class _Run:
         for sent in self._store.look_at_sent(self.job):
             if sent.position != last or not sent.is_untouched or outcome_of(sent) is not None:
                 continue
-            body = self._store.read(sent.tenant_id, sent.dead_letter_id)
-            if body is None:
-                continue
             try:
+                body = self._read(sent.tenant_id, sent.dead_letter_id)
                 outgoing = self._message(body, number=sent.replay_number)
             except CannotReplay as refused:
                 log.warning("replay_not_sent_again", dead_letter_id=sent.dead_letter_id, reason=refused.reason)

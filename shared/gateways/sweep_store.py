@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+import structlog
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
+from shared.errors import PermanentFailure
 from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.dead_letter_changes import LetterChanges
 from shared.gateways.keyed_rows import ConditionalUpdate, update_if
@@ -14,6 +16,8 @@ from shared.gateways.queries import query
 from shared.gateways.sealed_events import event_field, next_event_field, open_event
 from shared.gateways.vault import TenantVault, Vault
 from shared.sweeper import OverdueRun, StuckRequest
+
+log = structlog.get_logger()
 
 _TENANT = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
 
@@ -81,11 +85,20 @@ class SpannerSweepStore:
 
 def _overdue(row: list[Any], vault: TenantVault) -> OverdueRun:
     request_id, stage, state, event, due_at, updated_at, call_id = row
-    event = open_event(vault, call_id, event_field(request_id, stage), event)
+    event = _opened(vault, call_id, event_field(request_id, stage), event)
     return OverdueRun(request_id, stage, state, event, due_at, updated_at)
 
 
 def _stuck(row: list[Any], vault: TenantVault) -> StuckRequest:
     request_id, stage, next_event, updated_at, call_id = row
-    next_event = open_event(vault, call_id, next_event_field(request_id, stage), next_event)
+    next_event = _opened(vault, call_id, next_event_field(request_id, stage), next_event)
     return StuckRequest(request_id, stage, next_event, updated_at)
+
+
+def _opened(vault: TenantVault, call_id: str, field: str, stored: str) -> str:
+    """Empty for an event that cannot be opened: one damaged row must not plug its tenant's sweep."""
+    try:
+        return open_event(vault, call_id, field, stored)
+    except (PermanentFailure, ValueError):
+        log.warning("stored_event_not_opened", tenant_id=vault.tenant_id, call_id=call_id, field=field)
+        return ""

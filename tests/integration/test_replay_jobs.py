@@ -10,6 +10,7 @@ import pytest
 from shared.dead_letters import UNASSIGNED_TENANT, LetterFilter
 from shared.desk_jobs import Progress, ReplayOptions
 from shared.errors import ConfigurationError, PermanentFailure
+from shared.gateways.tenant_keys import SEALED
 from shared.stage import Completed, StageContext
 from tests.support.desk_bench import OURS, THEIRS, DeskBench, done, failing, received
 from tests.support.pipeline_database import PipelineDatabase
@@ -90,19 +91,19 @@ def test_a_share_at_the_mark_goes_on(bench: DeskBench) -> None:
 
 def test_a_long_step_is_stopped_in_its_middle(bench: DeskBench) -> None:
     """Without steps everything is one; twenty outcomes are enough to see that it goes wrong."""
-    given_up(bench, 60)
+    given_up(bench, 40)
     bench.behaviours["analyze"] = failing(REFUSED)
     job_id = bench.job(rate=10.0)
     report = bench.run(job_id)
     assert report.state == "stopped"
     assert "failed again: 100%" in report.stop_reason
-    assert 20 <= report.counts["failed"] < 45
-    assert report.counts["pending"] > 15
+    assert 20 <= report.counts["failed"] < 35
+    assert report.counts["pending"] > 5
 
     bench.behaviours.clear()
     resumed = bench.run(job_id)
     assert (resumed.state, resumed.counts.get("pending", 0)) == ("finished", 0), "a resumed job sends the rest"
-    assert resumed.counts == {"failed": report.counts["failed"], "arrived": 60 - report.counts["failed"]}
+    assert resumed.counts == {"failed": report.counts["failed"], "arrived": 40 - report.counts["failed"]}
 
 
 def test_a_step_without_outcomes_is_not_followed_by_the_next(bench: DeskBench) -> None:
@@ -137,22 +138,22 @@ def test_failures_count_also_while_nobody_records_them(bench: DeskBench) -> None
 
 
 @pytest.mark.timeout(400)
-def test_two_hundred_letters_at_a_capped_rate(bench: DeskBench) -> None:
+def test_a_hundred_letters_at_a_capped_rate(bench: DeskBench) -> None:
     """Each exactly once, never faster than the cap, whatever the machine could do."""
-    bench.seed(200)
+    bench.seed(100)
     bench.behaviours["analyze"] = lambda _context: Completed(next_event=None, request_state="done")
     bench.queue.moment = lambda: bench.seconds
     report = bench.run(bench.job(rate=50.0))
 
-    assert (report.state, report.counts, report.remaining) == ("finished", {"arrived": 200}, 0)
-    assert len(set(sent_requests(bench))) == len(sent_requests(bench)) == len(bench.ran) == 200
+    assert (report.state, report.counts, report.remaining) == ("finished", {"arrived": 100}, 0)
+    assert len(set(sent_requests(bench))) == len(sent_requests(bench)) == len(bench.ran) == 100
     moments = bench.queue.moments
-    assert moments[-1] - moments[0] == pytest.approx(199 / 50, rel=0.01)
+    assert moments[-1] - moments[0] == pytest.approx(99 / 50, rel=0.01)
     assert min(later - earlier for earlier, later in pairwise(moments)) >= 1 / 50 - 1e-6
     assert bench.database.rows("SELECT state, replays, COUNT(*) FROM dead_letters GROUP BY 1, 2") == [
-        ["closed", 1, 200]
+        ["closed", 1, 100]
     ]
-    assert bench.database.value("SELECT COUNT(*) FROM usage_ledger") == 200
+    assert bench.database.value("SELECT COUNT(*) FROM usage_ledger") == 100
 
 
 # -- stop and resume -----------------------------------------------------------------------------------
@@ -271,6 +272,20 @@ def test_outcomes_that_come_after_the_job_ended_are_seen_later(bench: DeskBench)
     bench.work()
     (listed,) = bench.replays.jobs(limit=5)
     assert (listed.job_id, listed.counts) == (job_id, {"arrived": 2})
+
+
+def test_a_letter_that_cannot_be_opened_holds_up_no_other(bench: DeskBench) -> None:
+    """A damaged or restored row stopped its job at the same letter, however often it was resumed."""
+    given_up(bench, 3)
+    (damaged,) = bench.database.rows("SELECT tenant_id, dead_letter_id FROM dead_letters WHERE request_id LIKE '%2'")
+    with bench.database.database.batch() as batch:
+        values = [(*damaged, f"{SEALED}c2VhbGVkIGVsc2V3aGVyZQ==")]
+        batch.update("dead_letters", ("tenant_id", "dead_letter_id", "event"), values)
+
+    report = bench.run(bench.job(rate=1.0))
+
+    assert (report.state, report.counts) == ("finished", {"arrived": 2, "skipped": 1})
+    assert (report.reasons, report.remaining) == ({"personal_data_unreadable": 1}, 1)
 
 
 # -- which letters -------------------------------------------------------------------------------------
