@@ -25,6 +25,7 @@ from shared.desk_jobs import (
     ReplayItem,
     ReplayJob,
     failure_share,
+    not_free,
     outcome_of,
     pause_after_look,
     step_sizes,
@@ -33,7 +34,7 @@ from shared.desk_live import LiveWatch
 from shared.desk_messages import CannotReplay, Outgoing, message_for, reason_not_to_replay, start_of
 from shared.desk_ports import DeadLetterStore
 from shared.desk_replay import ReplayDesk
-from shared.errors import ConfigurationError, PermanentFailure, PipelineError, TenantBlocked
+from shared.errors import PermanentFailure, PipelineError, TenantBlocked
 
 log = structlog.get_logger()
 
@@ -66,8 +67,7 @@ class JobRun:
         job = self.replays.job(job_id)
         token = str(uuid4())
         if not self.replays.desk.store.take_job(job, lock_token=token, lease_s=LEASE_S):
-            what = "is finished" if job.state == "finished" else "is running somewhere else"
-            raise ConfigurationError("replay_not_free", f"replay {job_id} {what}", fix="pipeline dead-letters jobs")
+            raise not_free(self.replays.job(job_id))
         return _Run(self, job, token, LiveWatch(self.replays.desk, job)).go()
 
 

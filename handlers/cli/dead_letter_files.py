@@ -24,6 +24,7 @@ from handlers.cli.dead_letter_options import (
     StateOption,
     TextOption,
     actor,
+    check_words,
     letter_filter,
 )
 from handlers.cli.dead_letter_replays import stop_signal
@@ -69,6 +70,7 @@ def export_letters(
         limit=100_000,
     )
     with connected(state_dir) as settings:
+        check_words(settings, wanted)
         lines = desk_transfer.export_letters(wiring.desk(settings), wanted)
         count = _write(lines, sys.stdout) if out is None else _write_file(lines, out)
     Console(stderr=True).print(f"{count} letters written", markup=False)

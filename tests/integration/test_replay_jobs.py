@@ -235,7 +235,10 @@ def test_a_job_whose_process_died_can_be_resumed_once_its_lock_is_over(bench: De
             "UPDATE replay_jobs SET lock_until = TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 SECOND) WHERE true"
         )
     )
+    (listed,) = bench.replays.jobs(limit=5)
+    assert (listed.state, listed.actor) == ("interrupted", "ops@example.com")
     assert bench.run(job_id).counts == {"arrived": 4}
+    assert bench.replays.jobs(limit=5)[0].state == "finished"
 
 
 def test_a_job_is_stopped_from_another_place(bench: DeskBench) -> None:

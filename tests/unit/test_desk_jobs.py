@@ -17,6 +17,7 @@ from shared.desk_jobs import (
     pause_after_look,
     step_sizes,
 )
+from tests.support.ports import NOON
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_parked_letters_are_neither_a_success_nor_a_failure() -> None:
 def test_what_remains_decides_about_the_exit_status(
     counts: dict[str, int], reasons: dict[str, int], left_out: dict[str, int], waited_for: bool, remaining: int
 ) -> None:
-    report = JobReport("j", "finished", "", 5, counts, reasons, left_out, waited_for)
+    report = JobReport("j", "finished", "", "olga", "all", NOON, 5, counts, reasons, left_out, waited_for)
     assert report.remaining == remaining
 
 
