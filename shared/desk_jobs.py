@@ -203,9 +203,14 @@ class JobReport:
     """Whether the outcomes were waited for; without, a letter that was sent is as good as gone."""
 
     @classmethod
-    def of(cls, job: ReplayJob, items: Sequence[ReplayItem]) -> JobReport:
-        counts: Counter[str] = Counter(item.state for item in items)
-        reasons = Counter(item.reason or "" for item in items if item.state == "skipped")
+    def of(cls, job: ReplayJob, items: Mapping[tuple[ItemState, str], int]) -> JobReport:
+        """`items`: how many are in each state, by reason."""
+        counts: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        for (state, reason), letters in items.items():
+            counts[state] += letters
+            if state == "skipped":
+                reasons[reason] += letters
         return cls(
             job_id=job.job_id,
             state="interrupted" if job.state == "running" and not job.is_locked else job.state,

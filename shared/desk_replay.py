@@ -163,8 +163,10 @@ class ReplayDesk:
 
     def report(self, job: ReplayJob) -> JobReport:
         """How a job stands, outcomes noted that came after it ended."""
-        self.settle(job)
-        return JobReport.of(job, self.desk.store.items(job))
+        counts = self.desk.store.item_counts(job)
+        if any(state in {"sent", "parked"} for state, _ in counts) and self.settle(job):
+            counts = self.desk.store.item_counts(job)
+        return JobReport.of(job, counts)
 
     def settle(self, job: ReplayJob) -> dict[int, ReplayItem]:
         """Note the outcome of every sent item that has one by now; returns those, by position.

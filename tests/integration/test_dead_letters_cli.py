@@ -277,7 +277,7 @@ def test_a_colleague_stops_a_running_replay(terminal: DeskTerminal) -> None:
     with terminal.workers():
         colleague = threading.Thread(target=stop_it, daemon=True)
         colleague.start()
-        stopped = terminal.type("replay", "--tenant", OURS, "--rate", "0.1", "--yes", "--json")
+        stopped = terminal.type("replay", "--tenant", OURS, "--rate", "0.02", "--yes", "--json")
         colleague.join(timeout=60)
         report = json.loads(stopped.out)
         told, listed = seen
