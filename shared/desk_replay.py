@@ -49,6 +49,8 @@ class ReplayPlan:
     steps: tuple[int, ...]
     options: ReplayOptions
     selection: JobSelection
+    is_cut: bool = False
+    """Whether there may be more letters than one replay looks at."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class ReplayDesk:
             steps=tuple(step_sizes(len(letters), options.steps)),
             options=options,
             selection=JobSelection(words=words, held=tuple(held), left_out=dict(left_out)),
+            is_cut=len(found) == MOST_LETTERS,
         )
 
     def _reason_against(self, letter: DeadLetter, options: ReplayOptions, held: Sequence[str]) -> str:

@@ -309,14 +309,23 @@ def _progress(console: Console) -> Progress:
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set: the letter in hand is finished, and the job can be resumed."""
+    """An event that Ctrl-C and SIGTERM set: the letter in hand is finished, and the job can be resumed.
+
+    The second one ends the process as if nobody had caught the first: a database that does not answer must not hold the
+    person who waits. A job bears that as it bears a crash.
+    """
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _frame: object) -> None:
+        stopping.set()
+        signal.signal(number, before[signal.Signals(number)])
+
     for number in before:
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     try:
         yield stopping
     finally:

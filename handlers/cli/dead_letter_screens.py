@@ -186,6 +186,8 @@ def print_plan(plan: ReplayPlan, console: Console) -> None:
         lines.append(f"  {count:>6}  {tenant}  {stage}  {reason}")
     lines += [f"  {count:>6}  left out: {reason.replace('_', ' ')}" for reason, count in plan.left_out.items()]
     lines.append(f"sending takes at least {plan.duration_s:.0f} s at {plan.options.rate:g} a second{_care(plan)}")
+    if plan.is_cut:
+        lines.append("  that is as many as one replay looks at: the newest stay for the next one")
     if plan.options.steps:
         lines.append(f"in {len(plan.steps)} steps: {', '.join(str(size) for size in plan.steps[:8])}{_more(plan)}")
     lines.append(f"costs {plan.cost.words()}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from handlers.cli.dead_letter_replays import stop_signal
 from shared.dead_letters import TOPIC, DeadLetter, GivenUp, dead_letter_attributes
 from shared.deliveries import Delivery
 from shared.errors import PermanentFailure
@@ -514,3 +515,12 @@ def test_a_letter_of_another_tenant_cannot_be_reached(terminal: DeskTerminal) ->
     for command in (("show",), ("replay",), ("discard", "--reason", "x"), ("restore",)):
         assert f"tenant {OURS} has no dead letter" in terminal.refused(*command, theirs, "--tenant", OURS)
     assert letter(terminal, theirs, THEIRS).state == "open"
+
+
+def test_the_second_ctrl_c_ends_at_once() -> None:
+    """A database that does not answer must not hold the person who waits."""
+    with stop_signal() as stopping:
+        signal.raise_signal(signal.SIGINT)
+        assert stopping.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
