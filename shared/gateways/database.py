@@ -25,9 +25,11 @@ COMMIT_TIMEOUT_S = 20.0
 TRANSACTION_TIMEOUT_S = 30.0
 """How long an aborted transaction is begun again. One that hangs ends earlier: the first request without an answer
 ends it."""
-ABORTED_PAUSE_S = 0.1
+ABORTED_PAUSE_S = 0.03
 """Before an aborted transaction is begun again, where Spanner gives no hint itself: the emulator never does, and the
-client's own guess begins with two seconds and doubles."""
+client's own guess begins with two seconds and doubles. The emulator takes one transaction at a time and aborts whoever
+comes meanwhile. Two writers with pauses between: p95 9 ms instead of 108 ms with 0.1 s; shorter pauses serve many
+writers at once worse (24 without a rest: 174 transactions/s, with 0.01 s 66/s)."""
 
 _QUICK_REQUESTS = (
     "create_session",
