@@ -168,7 +168,7 @@ def not_free(job: ReplayJob) -> ConfigurationError:
     else:
         what = f"is running somewhere else, or its process died less than {LEASE_S} s ago"
         fix = f"pipeline dead-letters jobs; where nothing moves, resume it after {LEASE_S} s"
-    return ConfigurationError("replaynot_free", f"replay {job.job_id} {what}", fix=fix)
+    return ConfigurationError("replay_not_free", f"replay {job.job_id} {what}", fix=fix)
 
 
 @dataclass(frozen=True)

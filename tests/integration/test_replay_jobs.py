@@ -228,8 +228,9 @@ def test_a_job_whose_process_died_can_be_resumed_once_its_lock_is_over(bench: De
     job_id = bench.job()
 
     assert bench.store.take_job(bench.replays.job(job_id), lock_token="a-dead-process", lease_s=60)
-    with pytest.raises(ConfigurationError, match="running somewhere else"):
+    with pytest.raises(ConfigurationError, match="running somewhere else") as refused:
         bench.run(job_id)
+    assert refused.value.code == "replay_not_free"
     bench.database.database.run_in_transaction(
         lambda transaction: transaction.execute_update(
             "UPDATE replay_jobs SET lock_until = TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 SECOND) WHERE true"
@@ -239,6 +240,8 @@ def test_a_job_whose_process_died_can_be_resumed_once_its_lock_is_over(bench: De
     assert (listed.state, listed.actor) == ("interrupted", "ops@example.com")
     assert bench.run(job_id).counts == {"arrived": 4}
     assert bench.replays.jobs(limit=5)[0].state == "finished"
+    with pytest.raises(ConfigurationError, match="is finished"):
+        bench.run(job_id)
 
 
 def test_a_job_is_stopped_from_another_place(bench: DeskBench) -> None:
