@@ -102,6 +102,11 @@ def recent_days(*, now: datetime) -> Window:
     return Window(_midnight(now.date() - timedelta(days=1)), now.replace(microsecond=0))
 
 
+def whole_day(day: date) -> Window:
+    """One day that is over."""
+    return Window(_midnight(day), _midnight(day + timedelta(days=1)))
+
+
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time.min, tzinfo=UTC)
 

@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 CLOSED_AT_ONCE = 200
 """Letters closed in one commit, and at most so many for each tenant and sweep."""
+CLOSINGS_A_LOOK = 10
+"""Commits of that size before somebody is shown letters: what arrived must not be counted as waiting."""
 LATELY = timedelta(hours=24)
 COMPARABLE_FOR = timedelta(days=90)
 """How far back the ledger is asked for what comparable calls used."""
@@ -96,6 +98,11 @@ class Desk:
             log.info("dead_letters_closed", tenant_id=tenant_id, count=closed)
         return closed
 
+    def _close_before_a_look(self, tenant_id: str) -> None:
+        for _ in range(CLOSINGS_A_LOOK):
+            if self.close_arrived(tenant_id) < CLOSED_AT_ONCE:
+                return
+
     # -- look ------------------------------------------------------------------------------------------
 
     def list_letters(self, tenant_id: str, *, limit: int) -> list[DeadLetter]:
@@ -106,14 +113,14 @@ class Desk:
         """The letters of one tenant or of all, sorted and bounded. What has arrived meanwhile is closed first."""
         tenants = self._tenants(wanted, ("open", "replaying"))
         for tenant_id in tenants:
-            self.close_arrived(tenant_id)
+            self._close_before_a_look(tenant_id)
         found = self._gather(wanted, lambda tenant_id: self.store.list_letters(tenant_id, wanted))
         return sorted(found, key=_SORT_KEYS[wanted.sort])[: wanted.limit]
 
     def groups(self, wanted: LetterFilter) -> list[LetterGroup]:
         """Letters by stage, reason and tenant; the largest group first."""
         for tenant_id in self._tenants(wanted, ("open", "replaying")):
-            self.close_arrived(tenant_id)
+            self._close_before_a_look(tenant_id)
         found = self._gather(wanted, lambda tenant_id: self.store.group_letters(tenant_id, wanted))
         return sorted(found, key=lambda group: (-group.letters, group.tenant_id, group.stage, group.reason))
 
@@ -130,14 +137,14 @@ class Desk:
 
     def show(self, tenant_id: str, dead_letter_id: str) -> LetterStory:
         """A letter with everything that happened to it, and what a replay would do and cost. Raises as `body`."""
-        self.close_arrived(tenant_id)
+        self._close_before_a_look(tenant_id)
         return story_of(self.body(tenant_id, dead_letter_id), self.store, self.pipeline, costs=self.costs(tenant_id))
 
     def stats(self, tenant_id: str | None) -> list[TenantStats]:
         """Counts by state, age of the oldest, outcomes of replays; for one tenant or for each that has letters."""
         tenants = [tenant_id] if tenant_id else self.store.tenants_with_letters(LETTER_STATES)
         for one in tenants:
-            self.close_arrived(one)
+            self._close_before_a_look(one)
         since = self.now() - LATELY
         return [stats_of(one, self.store.counts(one, since=since), self.store.replay_outcomes(one)) for one in tenants]
 
@@ -153,7 +160,7 @@ class Desk:
         Raises `ConfigurationError` when it cannot be replayed, `TransientFailure` when it was marked but not published:
         the replay can then be resumed.
         """
-        from shared.desk_replay_run import replay_one  # it is made of desks
+        from shared.desk_replay_one import replay_one  # it is made of desks
 
         replay_one(self, tenant_id, dead_letter_id, actor=actor)
 

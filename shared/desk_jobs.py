@@ -12,6 +12,7 @@ from pydantic import Field
 
 from schemas.base import Contract
 from shared.dead_letters import AuditEntry, DeadLetter
+from shared.errors import ConfigurationError
 
 JobState = Literal["waiting", "running", "stopped", "finished"]
 ItemState = Literal["pending", "sent", "skipped", "arrived", "failed", "parked"]
@@ -21,6 +22,8 @@ STALLED_AFTER = timedelta(hours=1)
 DEFAULT_MAX_REPLAYS = 3
 DEFAULT_RATE = 10.0
 """Messages a second: below what the slowest stage takes beside its live calls (docs/operations/dead-letters.md)."""
+
+MOST_A_SECOND = 1000.0
 
 DEFAULT_SLOWDOWN = 0.1
 
@@ -37,7 +40,7 @@ LONGEST_LOOK_APART_S = LEASE_S / 4
 class ReplayOptions(Contract):
     """How to replay; stored with the job, so that a resumed job goes on the same way."""
 
-    rate: float = Field(default=DEFAULT_RATE, gt=0, le=1000)
+    rate: float = Field(default=DEFAULT_RATE, gt=0, le=MOST_A_SECOND)
     """At most this many messages a second."""
     max_slowdown: float = Field(default=DEFAULT_SLOWDOWN, ge=0, le=10)
     """By what share of it the live calls' 95th percentile may rise; 0: live calls are not looked at."""
@@ -140,9 +143,10 @@ def step_sizes(total: int, steps: Sequence[int]) -> list[int]:
     if not steps:
         return [total] if total else []
     sizes: list[int] = []
-    while sum(sizes) < total:
-        size = steps[min(len(sizes), len(steps) - 1)]
-        sizes.append(min(size, total - sum(sizes)))
+    left = total
+    while left > 0:
+        sizes.append(min(steps[min(len(sizes), len(steps) - 1)], left))
+        left -= sizes[-1]
     return sizes
 
 
@@ -155,6 +159,16 @@ def failure_share(counts: Mapping[str, int]) -> float:
 def pause_after_look(took_s: float) -> float:
     """Seconds until the next look, after one that took so long."""
     return min(max(LOOK_EVERY_S, took_s / LOOK_SHARE), LONGEST_LOOK_APART_S)
+
+
+def not_free(job: ReplayJob) -> ConfigurationError:
+    """Why a job cannot be begun or resumed now."""
+    if job.state == "finished":
+        what, fix = "is finished", "replay what remains as a new one: pipeline dead-letters replay"
+    else:
+        what = f"is running somewhere else, or its process died less than {LEASE_S} s ago"
+        fix = f"pipeline dead-letters jobs; where nothing moves, resume it after {LEASE_S} s"
+    return ConfigurationError("replay_not_free", f"replay {job.job_id} {what}", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -174,8 +188,13 @@ class JobReport:
     """How a job stands. `counts` are its items by state; `reasons` say why items were skipped."""
 
     job_id: str
-    state: JobState
+    state: JobState | Literal["interrupted"]
+    """`interrupted`: it counts as running, and the process that ran it has died."""
     stop_reason: str
+    actor: str
+    words: str
+    """What was selected."""
+    begun_at: datetime
     total: int
     counts: Mapping[str, int]
     reasons: Mapping[str, int]
@@ -184,13 +203,21 @@ class JobReport:
     """Whether the outcomes were waited for; without, a letter that was sent is as good as gone."""
 
     @classmethod
-    def of(cls, job: ReplayJob, items: Sequence[ReplayItem]) -> JobReport:
-        counts: Counter[str] = Counter(item.state for item in items)
-        reasons = Counter(item.reason or "" for item in items if item.state == "skipped")
+    def of(cls, job: ReplayJob, items: Mapping[tuple[ItemState, str], int]) -> JobReport:
+        """`items`: how many are in each state, by reason."""
+        counts: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
+        for (state, reason), letters in items.items():
+            counts[state] += letters
+            if state == "skipped":
+                reasons[reason] += letters
         return cls(
             job_id=job.job_id,
-            state=job.state,
+            state="interrupted" if job.state == "running" and not job.is_locked else job.state,
             stop_reason=job.stop_reason,
+            actor=job.actor,
+            words=job.selection.words,
+            begun_at=job.created_at,
             total=job.total,
             counts=dict(counts),
             reasons=dict(reasons),
@@ -213,6 +240,9 @@ class JobReport:
             "job_id": self.job_id,
             "state": self.state,
             "stop_reason": self.stop_reason,
+            "actor": self.actor,
+            "selection": self.words,
+            "begun_at": self.begun_at.isoformat(),
             "total": self.total,
             "counts": dict(self.counts),
             "skipped": dict(self.reasons),

@@ -40,6 +40,8 @@ def reason_not_to_replay(letter: DeadLetter, options: ReplayOptions, *, stalled_
     """Why a letter is left where it is; empty when it can be replayed."""
     if letter.state in {"closed", "discarded"}:
         return letter.state
+    if letter.run_state == "done":
+        return "closed"  # its call went on by other ways; thousands of letters are closed by and by
     if letter.state == "replaying" and not (letter.replayed_at and letter.replayed_at <= stalled_before):
         return "replaying"
     if not letter.has_topic:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,7 @@ from shared.dead_letters import (
     UsageAverage,
 )
 from shared.deliveries import Delivery
-from shared.desk_jobs import JobState, ReplayItem, ReplayJob, ReplayStart, SentItem
+from shared.desk_jobs import ItemState, JobState, ReplayItem, ReplayJob, ReplayStart, SentItem
 from shared.desk_pace import LiveTime
 
 
@@ -127,6 +128,10 @@ class ReplayJobs(Protocol):
 
     def items(self, job: ReplayJob) -> list[ReplayItem]:
         """By position."""
+        ...
+
+    def item_counts(self, job: ReplayJob) -> Counter[tuple[ItemState, str]]:
+        """How many of the job's items are in each state, by the reason that was noted, empty for none."""
         ...
 
     def live_times(self, job: ReplayJob, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:

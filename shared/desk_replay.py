@@ -49,6 +49,8 @@ class ReplayPlan:
     steps: tuple[int, ...]
     options: ReplayOptions
     selection: JobSelection
+    is_cut: bool = False
+    """Whether there may be more letters than one replay looks at."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class ReplayDesk:
             steps=tuple(step_sizes(len(letters), options.steps)),
             options=options,
             selection=JobSelection(words=words, held=tuple(held), left_out=dict(left_out)),
+            is_cut=len(found) == MOST_LETTERS,
         )
 
     def _reason_against(self, letter: DeadLetter, options: ReplayOptions, held: Sequence[str]) -> str:
@@ -163,8 +166,10 @@ class ReplayDesk:
 
     def report(self, job: ReplayJob) -> JobReport:
         """How a job stands, outcomes noted that came after it ended."""
-        self.settle(job)
-        return JobReport.of(job, self.desk.store.items(job))
+        counts = self.desk.store.item_counts(job)
+        if any(state in {"sent", "parked"} for state, _ in counts) and self.settle(job):
+            counts = self.desk.store.item_counts(job)
+        return JobReport.of(job, counts)
 
     def settle(self, job: ReplayJob) -> dict[int, ReplayItem]:
         """Note the outcome of every sent item that has one by now; returns those, by position.

@@ -15,8 +15,7 @@ from uuid import uuid4
 
 import structlog
 
-from shared.dead_letters import LETTER_STATES, AuditEntry, DeadLetterBody, LetterFilter
-from shared.desk import Desk
+from shared.dead_letters import AuditEntry, DeadLetterBody
 from shared.desk_jobs import (
     LEASE_S,
     LOOK_EVERY_S,
@@ -25,8 +24,8 @@ from shared.desk_jobs import (
     Progress,
     ReplayItem,
     ReplayJob,
-    ReplayOptions,
     failure_share,
+    not_free,
     outcome_of,
     pause_after_look,
     step_sizes,
@@ -35,14 +34,13 @@ from shared.desk_live import LiveWatch
 from shared.desk_messages import CannotReplay, Outgoing, message_for, reason_not_to_replay, start_of
 from shared.desk_ports import DeadLetterStore
 from shared.desk_replay import ReplayDesk
-from shared.errors import ConfigurationError, PipelineError, TransientFailure
+from shared.errors import PermanentFailure, PipelineError, TenantBlocked
 
 log = structlog.get_logger()
 
 Pause = Callable[[float], bool]
 """Waits so many seconds at most; true when it is time to stop (an event's `wait`)."""
 
-_AT_ONCE = 1000.0
 ENOUGH_TO_JUDGE = 20
 """Outcomes before a step may be stopped in its middle; at its end it is judged whatever their number."""
 
@@ -69,29 +67,8 @@ class JobRun:
         job = self.replays.job(job_id)
         token = str(uuid4())
         if not self.replays.desk.store.take_job(job, lock_token=token, lease_s=LEASE_S):
-            what = "is finished" if job.state == "finished" else "is running somewhere else"
-            raise ConfigurationError("replay_not_free", f"replay {job_id} {what}", fix="pipeline dead-letters jobs")
-        return _Run(self, job, token).go()
-
-
-def replay_one(desk: Desk, tenant_id: str, dead_letter_id: str, *, actor: str) -> JobReport:
-    """Replay one letter without waiting for its outcome. Raises as `Desk.replay` does."""
-    replays = ReplayDesk(desk)
-    wanted = LetterFilter(tenant_id=tenant_id, states=LETTER_STATES, ids=(dead_letter_id,))
-    options = ReplayOptions(rate=_AT_ONCE, wait_s=0)
-    plan = replays.plan(wanted, options, words=dead_letter_id)
-    if not plan.letters:
-        why = ", ".join(plan.left_out).replace("_", " ")
-        raise ConfigurationError("not_replayed", f"dead letter {dead_letter_id} is not replayed: {why}")
-    job = replays.create(plan, actor=actor)
-    report = JobRun(replays, pause=lambda _seconds: False).run(job.job_id)
-    if report.state != "finished":
-        raise TransientFailure(
-            "replay_interrupted", report.stop_reason, fix=f"pipeline dead-letters resume {report.job_id}"
-        )
-    if report.reasons:
-        raise ConfigurationError("not_replayed", f"dead letter {dead_letter_id}: {', '.join(report.reasons)}")
-    return report
+            raise not_free(self.replays.job(job_id))
+        return _Run(self, job, token, LiveWatch(self.replays.desk, job)).go()
 
 
 @dataclass
@@ -101,18 +78,25 @@ class _Run:
     settings: JobRun
     job: ReplayJob
     token: str
-    items: list[ReplayItem] = field(init=False)
-    judged: int = field(init=False)
-    live: LiveWatch = field(init=False)
+    live: LiveWatch
+    items: list[ReplayItem] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    seen: frozenset[int] = frozenset()
+    """Positions whose outcome was there when this run began: whoever resumes a job has seen it, and judges the rest."""
+    pending: int = 0
+    judged: int = 0
     step: range = range(0)
     step_number: int = 0
     _look_at: float = 0.0
     _sent_at: float = -math.inf
 
-    def __post_init__(self) -> None:
+    def _load(self) -> None:
         self.judged = self.job.judged_steps
+        self._replays.settle(self.job)
         self.items = self._store.items(self.job)
-        self.live = LiveWatch(self._replays.desk, self.job)
+        self.sizes = step_sizes(len(self.items), self.job.options.steps)
+        self.seen = frozenset(item.position for item in self.items if item.state in {"arrived", "failed"})
+        self.pending = sum(item.state == "pending" for item in self.items)
 
     @property
     def _replays(self) -> ReplayDesk:
@@ -126,6 +110,7 @@ class _Run:
         state: JobState = "stopped"
         reason = "the process ended"
         try:
+            self._load()
             self.live.begin()
             self._send_doubtful_again()
             self._take_steps()
@@ -165,18 +150,17 @@ class _Run:
 
     def _take_steps(self) -> None:
         first = 0
-        sizes = step_sizes(len(self.items), self.job.options.steps)
-        for number, size in enumerate(sizes, start=1):
+        for number, size in enumerate(self.sizes, start=1):
             self.step, self.step_number = range(first, first + size), number
             first += size
-            if number <= self.judged:
+            if number <= self.judged and not self._count()["pending"]:
                 continue
             for position in self.step:
                 if self.items[position].state == "pending":
                     self._wait_for_turn()
                     self._send(self.items[position])
-            self._await_outcomes(is_last=number == len(sizes))
-            self.judged = number
+            self._await_outcomes(is_last=number == len(self.sizes))
+            self.judged = max(self.judged, number)
             self._judge(enough=1)
             self._renew()
 
@@ -193,13 +177,13 @@ class _Run:
 
     def _judge(self, *, enough: int) -> None:
         """Stop when too many of the step's letters failed again and others would follow them."""
-        if not any(item.state == "pending" for item in self.items):
+        if not self.pending:
             return
-        counts = self._count()
+        news = (self.items[position].state for position in self.step if position not in self.seen)
+        counts: Counter[str] = Counter(news)
         settled = counts["arrived"] + counts["failed"]
         share = failure_share(counts)
         if settled >= enough and share > self.job.options.max_failures:
-            self.judged = max(self.judged, self.step_number)  # who resumes it has seen this
             raise _Stop(
                 f"{counts['failed']} of {settled} letters of step {self.step_number} failed again:"
                 f" {share:.0%} is more than {self.job.options.max_failures:.0%}"
@@ -219,8 +203,8 @@ class _Run:
         self._renew()
         self._look_at = self.settings.monotonic() + pause_after_look(self.settings.monotonic() - begun)
         counts: Counter[str] = Counter(item.state for item in self.items)
-        steps = len(step_sizes(len(self.items), self.job.options.steps))
-        self.settings.report(Progress(len(self.items), counts, self.step_number, steps, self.live.pace.rate))
+        progress = Progress(len(self.items), counts, self.step_number, len(self.sizes), self.live.pace.rate)
+        self.settings.report(progress)
 
     def _renew(self) -> None:
         kept = self._store.renew_job(self.job, lock_token=self.token, lease_s=LEASE_S, judged_steps=self.judged)
@@ -253,33 +237,40 @@ class _Run:
             raise _Stop("stopped by its operator")
 
     def _send(self, item: ReplayItem) -> None:
-        body = self._store.read(item.tenant_id, item.dead_letter_id)
-        reason = self._reason_to_skip(body)
-        outgoing: Outgoing | None = None
-        if body is not None and not reason:
-            try:
-                outgoing = self._message(body, number=body.letter.replays + 1)
-            except CannotReplay as refused:
-                reason = refused.reason
-        if body is None or outgoing is None:
-            self._skip(item, reason)
-            return
-        start = start_of(body, outgoing, self.job, stalled_before=self._replays.stalled_before())
-        if not self._store.start_replay(start):
-            self._skip(item, self._reason_to_skip(self._store.read(item.tenant_id, item.dead_letter_id)) or "replaying")
+        try:
+            body = self._read(item.tenant_id, item.dead_letter_id)
+            if reason := self._reason_to_skip(body):
+                raise CannotReplay(reason)
+            outgoing = self._message(body, number=body.letter.replays + 1)
+            start = start_of(body, outgoing, self.job, stalled_before=self._replays.stalled_before())
+            if not self._store.start_replay(start):
+                now = self._read(item.tenant_id, item.dead_letter_id)
+                raise CannotReplay(self._reason_to_skip(now) or "replaying")
+        except CannotReplay as refused:
+            self._skip(item, refused.reason)
             return
         self.items[item.position] = replace(item, state="sent", replay_number=body.letter.replays + 1)
+        self.pending -= 1
         self._publish(outgoing)
 
-    def _reason_to_skip(self, body: DeadLetterBody | None) -> str:
+    def _read(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody:
+        """Raises `CannotReplay` for a letter that is gone or cannot be opened: it must not hold up those after it."""
+        try:
+            body = self._store.read(tenant_id, dead_letter_id)
+        except (PermanentFailure, TenantBlocked) as error:
+            raise CannotReplay(error.code) from error
         if body is None:
-            return "gone"
+            raise CannotReplay("gone")
+        return body
+
+    def _reason_to_skip(self, body: DeadLetterBody) -> str:
         return reason_not_to_replay(body.letter, self.job.options, stalled_before=self._replays.stalled_before())
 
     def _skip(self, item: ReplayItem, reason: str) -> None:
         skipped = replace(item, state="skipped", reason=reason)
         self._store.mark_items(self.job, [skipped])
         self.items[item.position] = skipped
+        self.pending -= 1
 
     def _message(self, body: DeadLetterBody, *, number: int) -> Outgoing:
         desk = self._replays.desk
@@ -289,11 +280,21 @@ class _Run:
         self._replays.desk.publisher.publish(outgoing.topic, outgoing.data, outgoing.attributes)
 
     def _send_doubtful_again(self) -> None:
-        """Send once more what an earlier run may have marked and not published: nobody has touched it."""
+        """Send once more what an earlier run may have marked and not published, and nobody has touched.
+
+        A run sends one letter after the other and ends where a publish fails: only its last one can be in doubt. The
+        others wait in Pub/Sub, behind a backlog perhaps, which repetitions must not make longer.
+        """
+        last = max((item.position for item in self.items if item.replay_number is not None), default=None)
         for sent in self._store.look_at_sent(self.job):
-            body = self._store.read(sent.tenant_id, sent.dead_letter_id)
-            if body is None or not sent.is_untouched or outcome_of(sent) is not None:
+            if sent.position != last or not sent.is_untouched or outcome_of(sent) is not None:
+                continue
+            try:
+                body = self._read(sent.tenant_id, sent.dead_letter_id)
+                outgoing = self._message(body, number=sent.replay_number)
+            except CannotReplay as refused:
+                log.warning("replay_not_sent_again", dead_letter_id=sent.dead_letter_id, reason=refused.reason)
                 continue
             self._wait_for_turn()
-            self._publish(self._message(body, number=sent.replay_number))
+            self._publish(outgoing)
             log.info("replay_sent_again", job_id=self.job.job_id, dead_letter_id=sent.dead_letter_id)

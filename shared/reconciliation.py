@@ -1,7 +1,8 @@
 """The scheduled reconciliation: every customer's calls of yesterday and today against CallRail's list.
 
-Leaves one report for each tenant and day. Who was looked at longest ago comes first, so what one run has no time or
-no request budget for is done by the next.
+And those of earlier days that it could not finish or on which nothing ran: a schedule that stood still, or a key that
+was refused for a week, must not leave a hole. Leaves one report for each tenant and day. Who was looked at longest ago
+comes first, so what one run has no time or no request budget for is done by the next.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Literal, Protocol
 import structlog
 
 from schemas.tenant import Tenant
-from shared.backfill import NOTHING, Part, Tally, access_of, recent_days
+from shared.backfill import NOTHING, Part, Tally, access_of, recent_days, whole_day
 from shared.backfill_run import BackfillStore, CallLister, Ingester, Inspector, recover
 from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked
 from shared.ports import Clock
@@ -27,6 +28,9 @@ TIME_LIMIT = timedelta(minutes=4)
 """The operator service's requests end after five minutes (infra/pipeline.json)."""
 CALLS_PER_S = 20.0
 """Recovered calls must not crowd out the calls of the day."""
+
+CATCH_UP_DAYS = 14
+"""How long a day may be unfinished before only a backfill by hand looks at it again."""
 
 ReportState = Literal["complete", "open", "blocked", "failed"]
 
@@ -60,20 +64,44 @@ def state_of(tally: Tally, part: Part) -> ReportState:
 
 
 @dataclass(frozen=True)
+class LookedDays:
+    """What the reports of a tenant say: which recent days need no look, and which earlier ones wait for another."""
+
+    complete: frozenset[date] = frozenset()
+    unfinished: frozenset[date] = frozenset()
+    newest: date | None = None
+    """None: nobody has looked at this tenant lately, and what was before it came is not looked for."""
+
+    def earlier(self, *, yesterday: date) -> tuple[date, ...]:
+        """Days before yesterday that need a look: the unfinished ones, and all since the newest that has a report."""
+        return tuple(sorted(self.unfinished | frozenset(self.skipped(yesterday=yesterday))))
+
+    def skipped(self, *, yesterday: date) -> tuple[date, ...]:
+        """Days without any report although the tenant was looked at before them: nothing ran then."""
+        if self.newest is None:
+            return ()
+        return tuple(self.newest + timedelta(days=n) for n in range(1, (yesterday - self.newest).days))
+
+
+@dataclass(frozen=True)
 class DueTenant:
     """A customer to look at. `tenant` is None when its stored configuration cannot be read, and `problem` says why."""
 
     tenant_id: str
     tenant: Tenant | None
-    complete_days: frozenset[date]
+    days: LookedDays
     problem: TenantBlocked | None = None
 
 
 class ReconciliationStore(BackfillStore, Protocol):
     """What the scheduled form needs beside."""
 
-    def due_tenants(self, since: date) -> Sequence[DueTenant]:
-        """Every active tenant, the one looked at longest ago first; complete days from `since` on."""
+    def due_tenants(self, since: date, *, oldest: date) -> Sequence[DueTenant]:
+        """Every active tenant, the one looked at longest ago first.
+
+        Complete days from `since` on; unfinished ones from `oldest` until before `since`, when they were not looked at
+        for hours.
+        """
         ...
 
     def write_trouble(
@@ -132,7 +160,8 @@ class Reconciliation:
         days = recent_days(now=now).parts(now=now)
         outcomes: Counter[Outcome] = Counter()
         totals: list[Tally] = []
-        for due in self.store.due_tenants(days[0].day):
+        oldest = days[0].day - timedelta(days=CATCH_UP_DAYS)
+        for due in self.store.due_tenants(days[0].day, oldest=oldest):
             with structlog.contextvars.bound_contextvars(tenant_id=due.tenant_id):
                 outcome = self._tenant(due, days, totals, ends_at=ends_at)
             outcomes[outcome] += 1
@@ -174,7 +203,7 @@ class Reconciliation:
         self, due: DueTenant, days: Sequence[Part], state: Literal["blocked", "failed"], error: PipelineError
     ) -> None:
         for part in days:
-            if part.day not in due.complete_days:
+            if part.day not in due.days.complete:
                 self.store.write_trouble(due.tenant_id, part.day, state, error)
 
     def _look(
@@ -184,10 +213,16 @@ class Reconciliation:
         if access is None:
             return Outcome.NO_ACCESS
         inspector = Inspector(self.lister, self.store, tenant, access, self.now)
-        for part in days:
-            if part.day in due.complete_days:
-                continue
-            self._day(inspector, part, totals, ends_at=ends_at)
+        yesterday = days[0].day
+        for day in due.days.skipped(yesterday=yesterday):
+            # Before anything can stop this run: the next one sees newer reports, and would not miss the day.
+            self.store.write_partial(due.tenant_id, day, recovered=0)
+        earlier = [
+            part for day in due.days.earlier(yesterday=yesterday) for part in whole_day(day).parts(now=self.now())
+        ]
+        for part in (*days, *earlier):
+            if part.day not in due.days.complete:
+                self._day(inspector, part, totals, ends_at=ends_at)
         return Outcome.LOOKED_AT
 
     def _day(self, inspector: Inspector, part: Part, totals: list[Tally], *, ends_at: datetime) -> None:

@@ -17,7 +17,7 @@ import structlog
 
 from shared.crash_points import crash_point
 from shared.deliveries import SWEPT_ATTRIBUTE, parse_event
-from shared.errors import InvalidEvent, NotReady, PipelineError
+from shared.errors import InvalidEvent, NotReady, PipelineError, TransientFailure
 from shared.inbox import Inbox
 from shared.ports import Clock, Publisher
 
@@ -135,6 +135,10 @@ class Sweeper:
             except PipelineError as error:
                 failed += 1
                 log.warning("sweep_of_tenant_failed", tenant_id=tenant_id, code=error.code, detail=error.detail)
+            except Exception:
+                # One tenant's data meeting a bug of ours must not keep those after it from being swept.
+                failed += 1
+                log.exception("sweep_of_tenant_failed_unexpectedly", tenant_id=tenant_id)
         report = SweepReport(dict(sorted(actions.items())), failed)
         log.info("swept", **report.document())
         return report
@@ -219,9 +223,13 @@ def sweep_forever(
     every_s: float,
     wait: Callable[[float], bool],
     report: Callable[[SweepReport], None],
+    trouble: Callable[[TransientFailure], None],
 ) -> None:
-    """Sweep until `wait` (an event's `wait`) says that it is time to stop."""
+    """Sweep until `wait` (an event's `wait`) says that it is time to stop; what is away may be back the next time."""
     while True:
-        report(sweep())
+        try:
+            report(sweep())
+        except TransientFailure as error:
+            trouble(error)
         if wait(every_s):
             return

@@ -211,7 +211,8 @@ def _show(outcome: _Outcome, *, as_json: bool) -> None:
     typer.echo(f"{outcome.tenant_id}, calls begun from {window.since:%F %T} to {window.until:%F %T} UTC")
     typer.echo(
         f"CallRail has {tally.listed}, we have {tally.ours}, missing {tally.missing} ({tally.never_seen} never seen, "
-        f"{tally.never_started} never started), recovered {tally.recovered}, too young {tally.too_young}"
+        f"{tally.never_started} never started), recovered {tally.recovered}, "
+        f"still missing {tally.missing - tally.recovered}, too young {tally.too_young}"
     )
     if tally.refused:
         typer.echo(f"refused {tally.refused}: unreadable, or of another company; see the log")
@@ -237,6 +238,7 @@ def _document(outcome: _Outcome) -> dict[str, Any]:
         "never_seen": tally.never_seen,
         "never_started": tally.never_started,
         "recovered": tally.recovered,
+        "still_missing": tally.missing - tally.recovered,
         "too_young": tally.too_young,
         "refused": tally.refused,
         "days": {"all": outcome.days, "listed": outcome.days_listed, "kept": outcome.days_kept},

@@ -24,10 +24,13 @@ from handlers.cli.dead_letter_options import (
     StateOption,
     TextOption,
     actor,
+    check_words,
     letter_filter,
 )
 from handlers.cli.dead_letter_replays import stop_signal
 from shared.errors import ConfigurationError
+
+_MOST_LETTERS = 100_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,12 +69,14 @@ def export_letters(
         text=text,
         states=state,
         sort="oldest",
-        limit=100_000,
+        limit=_MOST_LETTERS,
     )
     with connected(state_dir) as settings:
+        check_words(settings, wanted)
         lines = desk_transfer.export_letters(wiring.desk(settings), wanted)
         count = _write(lines, sys.stdout) if out is None else _write_file(lines, out)
-    Console(stderr=True).print(f"{count} letters written", markup=False)
+    more = ": as many as one export takes; narrow the filter for the newest" if count == _MOST_LETTERS else ""
+    Console(stderr=True).print(f"{count} letters written{more}", markup=False)
 
 
 def _write_file(lines: Iterable[str], path: Path) -> int:

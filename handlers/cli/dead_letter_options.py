@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import getpass
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shared.dead_letters import LETTER_STATES, SORTS, LetterFilter, LetterState
-from shared.errors import ConfigurationError
+from shared.dead_letters import LETTER_STATES, SORTS, UNASSIGNED_TENANT, LetterFilter, LetterState
+from shared.errors import ConfigurationError, TenantBlocked
+
+if TYPE_CHECKING:
+    from shared.settings import Settings
 
 _AGE = re.compile(r"^(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhd])$")
+_OTHER_STAGES = ("inbox", "unknown")
+"""What letters name beside services: an object of the inbox, and a message that nobody can place."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 TenantOption = Annotated[str, typer.Option("--tenant", help="Whose dead letters; `unassigned` for nobody's.")]
@@ -68,6 +74,26 @@ def letter_filter(
         sort=sort,
         limit=limit,
     )
+
+
+def check_words(settings: Settings, wanted: LetterFilter, *, held: Sequence[str] = ()) -> None:
+    """Refuse a tenant or a stage that does not exist: a slip of the pen must not read as "no dead letters", nor hold
+    nobody back. Raises `ConfigurationError`.
+    """
+    from handlers import wiring
+    from shared.pipeline import load_pipeline
+
+    pipeline = load_pipeline()
+    if wanted.stage is not None and wanted.stage not in {*pipeline.services, *_OTHER_STAGES}:
+        raise ConfigurationError(
+            "unknown_stage", f"no stage is called {wanted.stage}", fix=f"one of {', '.join(pipeline.stages)}"
+        )
+    tenants = wiring.tenant_store(settings)
+    for tenant_id in {*held, *([wanted.tenant_id] if wanted.tenant_id else [])} - {UNASSIGNED_TENANT}:
+        try:
+            tenants.show(tenant_id)
+        except TenantBlocked:
+            continue  # it is there, and its letters may be about just that
 
 
 def _states(names: list[str] | None) -> tuple[LetterState, ...]:

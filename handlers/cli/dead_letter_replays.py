@@ -26,11 +26,12 @@ from handlers.cli.dead_letter_options import (
     WaitOption,
     actor,
     age_of,
+    check_words,
     filter_words,
     letter_filter,
 )
 from shared.dead_letters import LETTER_STATES, LetterFilter
-from shared.desk_jobs import DEFAULT_MAX_REPLAYS, DEFAULT_RATE, DEFAULT_SLOWDOWN, ReplayOptions
+from shared.desk_jobs import DEFAULT_MAX_REPLAYS, DEFAULT_RATE, DEFAULT_SLOWDOWN, MOST_A_SECOND, ReplayOptions
 from shared.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def replay(
         list[str] | None, typer.Option(help="Leave this tenant's letters where they are; may be given several times.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and price, change nothing.")] = False,
-    rate: Annotated[float, typer.Option(help="At most this many messages a second.", min=0.01)] = DEFAULT_RATE,
+    rate: Annotated[
+        float, typer.Option(help="At most this many messages a second.", min=0.01, max=MOST_A_SECOND)
+    ] = DEFAULT_RATE,
     max_slowdown: Annotated[
         float,
         typer.Option(
@@ -121,6 +124,7 @@ def replay(
         ids=ids,
     )
     with connected(state_dir) as settings:
+        check_words(settings, wanted, held=hold or ())
         desk = wiring.desk(settings)
         if dry_run:
             _print_dry_run(_plan(desk, wanted, options, hold), as_json=as_json)
@@ -148,7 +152,8 @@ def replay_letters(
     if not is_confirmed:
         dead_letter_screens.print_plan(plan, console)
         typer.confirm("replay them?", abort=True, err=True)
-    job = ReplayDesk(desk).create(plan, actor=actor())
+    with console.status(f"writing down {len(plan.letters)} letters"):
+        job = ReplayDesk(desk).create(plan, actor=actor())
     _run(desk, job.job_id, console, as_json=as_json)
 
 
@@ -304,14 +309,23 @@ def _progress(console: Console) -> Progress:
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set: the letter in hand is finished, and the job can be resumed."""
+    """An event that Ctrl-C and SIGTERM set: the letter in hand is finished, and the job can be resumed.
+
+    The second one ends the process as if nobody had caught the first: a database that does not answer must not hold the
+    person who waits. A job bears that as it bears a crash.
+    """
     stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopping
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number: int, _frame: object) -> None:
+        stopping.set()
+        signal.signal(number, before[signal.Signals(number)])
+
     for number in before:
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, stop)
     try:
         yield stopping
     finally:

@@ -49,7 +49,18 @@ def print_letters(letters: Sequence[DeadLetter], *, title: str) -> None:
         )
         for letter in letters
     ]
-    headings = ("id", "tenant", "state", "stage", "reason", "attempts", "times", "replays", "age", "what to do")
+    headings = (
+        "id",
+        "tenant",
+        "state",
+        "stage",
+        "reason",
+        "attempts",
+        "times",
+        "replays",
+        "age",
+        "what to do, or what happened",
+    )
     print_table(title, headings, rows, console=Console())
 
 
@@ -68,7 +79,7 @@ def print_groups(groups: Sequence[LetterGroup]) -> None:
         for group in groups
     ]
     title = f"{sum(group.letters for group in groups)} dead letters in {len(groups)} groups"
-    headings = ("letters", "tenant", "stage", "reason", "times", "replays", "oldest", "what to do")
+    headings = ("letters", "tenant", "stage", "reason", "times", "replays", "oldest", "what to do, or what happened")
     print_table(title, headings, rows, console=Console())
 
 
@@ -96,14 +107,16 @@ def print_jobs(reports: Iterable[JobReport]) -> None:
         (
             report.job_id,
             report.state,
+            f"{report.begun_at:%Y-%m-%d %H:%M}",
+            report.actor,
             str(report.total),
             _counts(report),
             str(report.remaining),
-            report.stop_reason,
+            report.stop_reason or _words_of_state(report),
         )
         for report in reports
     ]
-    headings = ("id", "state", "letters", "outcomes", "remain", "why it stopped")
+    headings = ("id", "state", "begun", "by", "letters", "outcomes", "remain", "why it stopped")
     print_table("replays", headings, rows, console=Console())
 
 
@@ -172,7 +185,9 @@ def print_plan(plan: ReplayPlan, console: Console) -> None:
     for (tenant, stage, reason), count in sorted(plan.groups.items(), key=lambda item: -item[1]):
         lines.append(f"  {count:>6}  {tenant}  {stage}  {reason}")
     lines += [f"  {count:>6}  left out: {reason.replace('_', ' ')}" for reason, count in plan.left_out.items()]
-    lines.append(f"sending takes about {plan.duration_s:.0f} s at {plan.options.rate:g} a second")
+    lines.append(f"sending takes at least {plan.duration_s:.0f} s at {plan.options.rate:g} a second{_care(plan)}")
+    if plan.is_cut:
+        lines.append("  that is as many as one replay looks at: the newest stay for the next one")
     if plan.options.steps:
         lines.append(f"in {len(plan.steps)} steps: {', '.join(str(size) for size in plan.steps[:8])}{_more(plan)}")
     lines.append(f"costs {plan.cost.words()}")
@@ -206,13 +221,21 @@ def report_lines(report: JobReport) -> list[str]:
         lines.append(f"  {report.stop_reason}")
     if report.remaining:
         lines.append(f"  {report.remaining} remain")
-    if report.state == "stopped":
+    if report.state in {"stopped", "interrupted"}:
         lines.append(f"  go on with: pipeline dead-letters resume {report.job_id}")
     return lines
 
 
+def _words_of_state(report: JobReport) -> str:
+    return "its process died; resume goes on" if report.state == "interrupted" else ""
+
+
 def _counts(report: JobReport) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(report.counts.items()))
+
+
+def _care(plan: ReplayPlan) -> str:
+    return ", more where live calls would suffer" if plan.options.max_slowdown else ""
 
 
 def _more(plan: ReplayPlan) -> str:

@@ -26,6 +26,7 @@ from handlers.cli.dead_letter_options import (
     StateOption,
     TenantOption,
     TextOption,
+    check_words,
     letter_filter,
 )
 
@@ -64,6 +65,7 @@ def list_letters(
         limit=limit,
     )
     with connected(state_dir) as settings:
+        check_words(settings, wanted)
         letters = wiring.desk(settings).find(wanted)
     if as_json:
         dead_letter_screens.print_json([dead_letter_screens.letter_document(letter) for letter in letters])
@@ -100,6 +102,7 @@ def groups(
         states=state,
     )
     with connected(state_dir) as settings:
+        check_words(settings, wanted)
         found = wiring.desk(settings).groups(wanted)
     if as_json:
         dead_letter_screens.print_json([asdict(group) for group in found])
@@ -135,6 +138,7 @@ def stats(*, tenant: AnyTenantOption = None, as_json: JsonOption = False, state_
     from handlers import wiring
 
     with connected(state_dir) as settings:
+        check_words(settings, letter_filter(tenant=tenant))
         found = wiring.desk(settings).stats(tenant)
     if as_json:
         dead_letter_screens.print_json([asdict(one) for one in found])

@@ -42,6 +42,7 @@ def sweep(
             every_s=seconds_of(every),
             wait=threading.Event().wait,
             report=lambda report: _print(report, as_json=as_json),
+            trouble=lambda error: typer.echo(f"not swept: {error.detail}; tried again in {every}", err=True),
         )
 
 

@@ -15,7 +15,7 @@ from shared.gateways.database import OpenDatabase, blind_commit, read_rows, tran
 from shared.gateways.queries import query
 from shared.gateways.tenant_rows import tenant_of
 from shared.names import first_request_id
-from shared.reconciliation import DueTenant, Report, ReportState, state_of
+from shared.reconciliation import DueTenant, LookedDays, Report, ReportState, state_of
 
 _STRINGS = param_types.Array(param_types.STRING)
 _DAYS_TYPES = {"tenant_id": param_types.STRING, "since": param_types.DATE, "until": param_types.DATE}
@@ -121,10 +121,10 @@ class SpannerBackfillStore:
         rows = read_rows(self._open, query("backfill", "reports"), params, types, what="read reports")
         return [_report(row) for row in rows]
 
-    def due_tenants(self, since: date) -> list[DueTenant]:
-        types = {"since": param_types.DATE}
-        rows = read_rows(self._open, query("backfill", "due_tenants"), {"since": since}, types, what="list tenants")
-        return [_due_tenant(fields, complete_days) for *fields, complete_days, _looked_at in rows]
+    def due_tenants(self, since: date, *, oldest: date) -> list[DueTenant]:
+        params, types = {"since": since, "oldest": oldest}, dict.fromkeys(("since", "oldest"), param_types.DATE)
+        rows = read_rows(self._open, query("backfill", "due_tenants"), params, types, what="list tenants")
+        return [_due_tenant(row) for row in rows]
 
     def _put_stopped(
         self, tenant_id: str, day: date, state: ReportState, *, recovered: int, error: PipelineError | None
@@ -164,9 +164,10 @@ def _report(row: Sequence[Any]) -> Report:
     return Report(*[*counts, code or "", detail or "", fix or "", looked_at])
 
 
-def _due_tenant(fields: list[Any], complete_days: Sequence[date] | None) -> DueTenant:
-    complete = frozenset(complete_days or ())
+def _due_tenant(row: Sequence[Any]) -> DueTenant:
+    *fields, complete, unfinished, newest_day, _looked_at = row
+    days = LookedDays(frozenset(complete or ()), frozenset(unfinished or ()), newest_day)
     try:
-        return DueTenant(fields[0], tenant_of(fields), complete)
+        return DueTenant(fields[0], tenant_of(fields), days)
     except TenantBlocked as problem:
-        return DueTenant(fields[0], None, complete, problem)
+        return DueTenant(fields[0], None, days, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from shared.dead_letters import AuditEntry
 from shared.desk_jobs import (
+    ItemState,
     JobSelection,
     JobState,
     ReplayItem,
@@ -80,6 +82,15 @@ class ReplayJobs:
             )
         ]
         return sorted(found, key=lambda item: item.position)
+
+    def item_counts(self, job: ReplayJob) -> Counter[tuple[ItemState, str]]:
+        counts: Counter[tuple[ItemState, str]] = Counter()
+        key, statement = {"job_id": job.job_id}, query("replays", "counts_of_job")
+        for tenant_id in job.tenants:
+            params = {"tenant_id": tenant_id, **key}
+            for state, reason, letters in read_rows(self._open, statement, params, _JOB_KEY, what="count replay items"):
+                counts[(state, reason)] += letters
+        return counts
 
     def live_times(self, job: ReplayJob, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:
         types = {"tenant_id": param_types.STRING, **dict.fromkeys(_TIMES, param_types.TIMESTAMP)}

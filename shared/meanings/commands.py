@@ -95,7 +95,7 @@ COMMANDS = Chapter(
         "not_replayed": Meaning("the letter was left where it is; the message says why", "do what it says"),
         "no_such_replay": Meaning("there is no such replay", "`pipeline dead-letters jobs`"),
         "not_running": Meaning("the replay is over", "nothing"),
-        "replay_not_free": Meaning("somebody else is running this replay", "`pipeline dead-letters jobs`"),
+        "replay_not_free": Meaning("the replay is finished, or runs somewhere else", "`pipeline dead-letters jobs`"),
         "replay_interrupted": Meaning("the replay stopped half-way; nothing is lost", "resume it as the message says"),
         "unreadable_time": Meaning("a time that cannot be read", "write 7d, 36h or 2026-11-23"),
         "unreadable_rate": Meaning("a rate that cannot be read", "write 10/s or 0.5/s"),

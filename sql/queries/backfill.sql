@@ -52,12 +52,24 @@ ORDER BY day DESC
 
 -- name: due_tenants
 -- across tenants: the scheduled reconciliation serves every customer, the one looked at longest ago first
+-- Older days that never came to their end are looked at every few hours: what holds them up may need a person.
 SELECT t.tenant_id, t.name, t.status, t.config,
   ARRAY(
     SELECT r.day
     FROM reconciliation_reports AS r
     WHERE r.tenant_id = t.tenant_id AND r.day >= @since AND r.state = 'complete'
   ) AS complete_days,
+  ARRAY(
+    SELECT r.day
+    FROM reconciliation_reports AS r
+    WHERE r.tenant_id = t.tenant_id AND r.day >= @oldest AND r.day < @since AND r.state != 'complete'
+      AND (r.state = 'blocked' OR r.looked_at <= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 6 HOUR))
+  ) AS unfinished_days,
+  (
+    SELECT MAX(r.day)
+    FROM reconciliation_reports AS r
+    WHERE r.tenant_id = t.tenant_id AND r.day >= @oldest
+  ) AS newest_day,
   (
     SELECT MAX(r.looked_at)
     FROM reconciliation_reports AS r

@@ -54,6 +54,12 @@ FROM replay_items@{FORCE_INDEX=replay_items_by_job}
 WHERE tenant_id = @tenant_id AND job_id = @job_id
 ORDER BY position
 
+-- name: counts_of_job
+SELECT state, COALESCE(reason, ''), COUNT(*) AS letters
+FROM replay_items@{FORCE_INDEX=replay_items_by_job}
+WHERE tenant_id = @tenant_id AND job_id = @job_id
+GROUP BY 1, 2
+
 -- name: replays_of_letter
 SELECT i.job_id, i.state, i.reason, i.replay_number, i.created_at, i.updated_at
 FROM replay_items AS i

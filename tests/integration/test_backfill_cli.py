@@ -117,7 +117,7 @@ def test_it_says_what_it_found_and_brings_it_in(terminal: Terminal) -> None:
 
     assert result.exit_code == 0, result.output
     assert (
-        "CallRail has 12, we have 12, missing 3 (2 never seen, 1 never started), recovered 3, too young 0"
+        "CallRail has 12, we have 12, missing 3 (2 never seen, 1 never started), recovered 3, still missing 0,"
         in result.stdout
     )
     published = terminal.published()

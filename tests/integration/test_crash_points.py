@@ -25,7 +25,7 @@ from shared import crash_points
 from shared.crash_points import POINTS, Death, Executioner, crashing, parse_deaths
 from shared.dead_letters import LetterFilter
 from shared.deliveries import Delivery, parse_event
-from shared.desk_replay_run import replay_one
+from shared.desk_replay_one import replay_one
 from shared.errors import ConfigurationError, Deferred, PermanentFailure, PipelineError, TransientFailure
 from shared.inbox import Inbox
 from shared.names import first_request_id

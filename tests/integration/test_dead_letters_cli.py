@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from handlers.cli.dead_letter_replays import stop_signal
 from shared.dead_letters import TOPIC, DeadLetter, GivenUp, dead_letter_attributes
 from shared.deliveries import Delivery
 from shared.errors import PermanentFailure
@@ -154,7 +155,7 @@ def test_a_dry_run_counts_and_prices_and_changes_nothing(terminal: DeskTerminal)
         "3 letters to replay",
         f"3  {OURS}  analyze  model_refused",
         "1  left out: held",
-        "sending takes about 2 s at 2 a second",
+        "sending takes at least 2 s at 2 a second, more where live calls would suffer",
         "in 2 steps: 1, 2",
         "costs ",
     ):
@@ -277,7 +278,7 @@ def test_a_colleague_stops_a_running_replay(terminal: DeskTerminal) -> None:
     with terminal.workers():
         colleague = threading.Thread(target=stop_it, daemon=True)
         colleague.start()
-        stopped = terminal.type("replay", "--tenant", OURS, "--rate", "0.1", "--yes", "--json")
+        stopped = terminal.type("replay", "--tenant", OURS, "--rate", "0.02", "--yes", "--json")
         colleague.join(timeout=60)
         report = json.loads(stopped.out)
         told, listed = seen
@@ -474,6 +475,12 @@ MISTAKES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("list", "--older-than", "yesterday"), "'yesterday' is not a length of time"),
     (("list", "--limit", "0"), "--limit"),
     (("groups", "--newer-than", "3"), "write 90s, 5m, 2h or 3d"),
+    (("list", "--tenant", "acme-plumbin"), "acme-plumbin"),
+    (("groups", "--stage", "crm-sync"), "no stage is called crm-sync"),
+    (("stats", "--tenant", "nobody"), "nobody"),
+    (("export", "--tenant", "nobody"), "nobody"),
+    (("replay", "--all", "--hold", "acme-plumbin"), "acme-plumbin"),
+    (("replay", "--all", "--rate", "2000"), "--rate"),
     (("show", "d-none", "--tenant", OURS), f"tenant {OURS} has no dead letter d-none"),
     (("show", "d-none"), "--tenant"),
     (("replay",), "give ids, a filter, or --all"),
@@ -508,3 +515,12 @@ def test_a_letter_of_another_tenant_cannot_be_reached(terminal: DeskTerminal) ->
     for command in (("show",), ("replay",), ("discard", "--reason", "x"), ("restore",)):
         assert f"tenant {OURS} has no dead letter" in terminal.refused(*command, theirs, "--tenant", OURS)
     assert letter(terminal, theirs, THEIRS).state == "open"
+
+
+def test_the_second_ctrl_c_ends_at_once() -> None:
+    """A database that does not answer must not hold the person who waits."""
+    with stop_signal() as stopping:
+        signal.raise_signal(signal.SIGINT)
+        assert stopping.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

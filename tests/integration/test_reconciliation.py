@@ -139,6 +139,88 @@ def test_a_day_whose_last_call_was_too_young_is_looked_at_once_more_on_the_next(
     assert counts(reports(bench)[yesterday(bench)]) == (1, 1, 0, 1)
 
 
+# -- days that were missed ----------------------------------------------------------------------------
+
+
+def test_days_on_which_the_schedule_stood_still_are_made_up_for(bench: Bench) -> None:
+    """Yesterday and today alone would leave a hole that nobody ever looks into again."""
+    run(bench)
+    before = today(bench)
+    age_reports(bench)
+    bench.clock.advance(5 * 86_400)
+    lost = bench.add_calls([f"CAL{n}" for n in range(6)], apart=timedelta(days=1))
+
+    run(bench)
+
+    assert bench.started() == set(lost)
+    found = reports(bench)
+    for day in (before + timedelta(days=n) for n in range(5)):
+        assert (found[day].state, counts(found[day])) == ("complete", (1, 1, 0, 1))
+
+
+def test_what_was_lost_while_a_key_was_refused_is_found_once_it_is_renewed(bench: Bench) -> None:
+    run(bench)
+    bench.secrets.write(NORTH_KEY, "wrong")
+    lost = []
+    for day in range(4):
+        bench.clock.advance(86_400)
+        lost += bench.add_calls([f"CAL{day}"])
+        run(bench)
+    assert bench.started() == set()
+    refused = [day for day, report in reports(bench).items() if report.state == "blocked"]
+    assert len(refused) == 5
+
+    bench.secrets.write(NORTH_KEY, LOCAL_API_KEY)
+    run(bench)
+
+    assert bench.started() == set(lost)
+    assert {reports(bench)[day].state for day in refused if day != today(bench)} == {"complete"}
+
+
+def test_a_day_is_not_forgotten_when_the_run_that_missed_it_is_stopped(bench: Bench) -> None:
+    run(bench)
+    bench.clock.advance(5 * 86_400)
+    (lost,) = bench.add_calls(["CAL1"], newest=bench.clock() - timedelta(days=3))
+    bench.callrail.misbehaves({"operation": "calls.list", "kind": "status", "status": 500, "times": 6})
+    assert run(bench).outcomes[Outcome.FAILED]
+    assert bench.started() == set()
+    age_reports(bench)
+
+    run(bench)
+
+    assert bench.started() == {lost}
+
+
+def test_what_was_before_a_tenant_came_is_not_brought_in(bench: Bench) -> None:
+    """A new customer's history is a decision of a person (`pipeline backfill`), and costs money."""
+    bench.add_calls(["OLD"], newest=bench.clock() - timedelta(days=3))
+    run(bench)
+    run(bench)
+    assert bench.started() == set()
+
+
+def test_an_earlier_day_that_cannot_be_finished_is_looked_at_every_six_hours(bench: Bench) -> None:
+    bench.add_calls(["CAL 1 with spaces"], newest=bench.clock() - timedelta(days=1))
+    run(bench)
+    bench.clock.advance(86_400)
+    run(bench)
+    before = bench.pages_read()
+    run(bench)
+    assert bench.pages_read() - before == 2, "two tenants' today"
+    age_reports(bench)
+    before = bench.pages_read()
+    run(bench)
+    assert bench.pages_read() - before == 3, "and the day of the call that nobody can take"
+
+
+def age_reports(bench: Bench) -> None:
+    """Hours pass for the database, whose clock is its own."""
+    aged = (
+        "UPDATE reconciliation_reports SET looked_at = TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 7 HOUR) WHERE true"
+    )
+    bench.database.database.run_in_transaction(lambda transaction: transaction.execute_update(aged))
+
+
 # -- trouble of one is not trouble of another ---------------------------------------------------------
 
 
@@ -263,7 +345,9 @@ def test_out_of_time_the_rest_is_postponed_and_what_was_recovered_is_counted(ben
     assert summary.tally.recovered == 2
     bench.publisher.then = lambda: None
     assert reports(bench)[today(bench)].recovered_calls == 2
-    assert bench.store.due_tenants(yesterday(bench))[-1].tenant_id == NORTH.tenant_id, "to the end of the line"
+    assert bench.store.due_tenants(yesterday(bench), oldest=yesterday(bench))[-1].tenant_id == NORTH.tenant_id, (
+        "to the end of the line"
+    )
 
     assert run(bench).is_whole
     assert counts(reports(bench)[today(bench)]) == (3, 3, 0, 3)

@@ -111,6 +111,24 @@ def test_a_stage_that_was_done_all_along_repeats_its_next_event_and_runs_nothing
     assert bench.letter().state == "closed"
 
 
+def test_letters_that_arrived_by_other_ways_are_not_sent_however_many_they_are(
+    bench: DeskBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage thousands arrive at once, and are closed a few hundred at a time."""
+    monkeypatch.setattr("shared.desk.CLOSED_AT_ONCE", 1)
+    monkeypatch.setattr("shared.desk.CLOSINGS_A_LOOK", 2)
+    bench.seed(5)
+    rows = bench.database.rows("SELECT tenant_id, request_id, stage FROM stage_runs ORDER BY request_id LIMIT 4")
+    with bench.database.database.batch() as batch:
+        batch.update("stage_runs", ("tenant_id", "request_id", "stage", "state"), [(*row, "done") for row in rows])
+
+    plan = bench.replays.plan(LetterFilter(tenant_id=OURS), ReplayOptions(), words="all")
+
+    assert [letter.request_id for letter in plan.letters] == ["r-0000000000000005"]
+    assert plan.left_out == {"closed": 2}, "two were closed while it looked, two are left"
+    assert [group.letters for group in bench.desk.groups(LetterFilter(tenant_id=OURS))] == [1]
+
+
 def test_a_replay_gives_fresh_attempts_also_where_pubsub_gave_up_first(bench: DeskBench) -> None:
     """Pub/Sub's own policy leaves the row `retrying` at its last attempt: one more would be one too many."""
     bench.behaviours["download"] = failing(TransientFailure("callrail_unavailable", "503"))

@@ -24,7 +24,6 @@ from shared.desk_letters import failure_id, replay_attributes
 from shared.errors import Deferred, PermanentFailure, TenantBlocked, TransientFailure
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.dead_letter_store import SpannerDeadLetters
-from shared.gateways.sealed_events import seal_event
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
 from shared.pipeline import load_pipeline
@@ -428,53 +427,6 @@ def test_a_sweep_while_pubsub_is_away_ends_in_time_and_loses_nothing(bench: Benc
     bench.clock.advance(60)
     sweep(bench)
     assert len(bench.publisher.messages) == 6
-
-
-# -- one tenant's trouble ----------------------------------------------------------------------------------------
-
-
-def test_unreadable_events_stop_neither_their_tenant_nor_the_others(bench: Bench) -> None:
-    """Faults found here: the oldest run's event, or one that does not open, plugged its tenant's sweep every time."""
-    poisoned, copied, *_ = deferred_runs(bench, 4)
-    others = seal_event(bench.database.vault.of(OUR_TENANT.tenant_id), "CAL-2", "event", RECEIVED.model_dump_json())
-    overwrite_event(bench, RunKey(OUR_TENANT.tenant_id, copied.request_id, "download"), others)
-    theirs = deferred_runs(bench, 1, tenant_id=OTHER_TENANT.tenant_id)
-    overwrite_event(bench, RunKey(OUR_TENANT.tenant_id, poisoned.request_id, "download"), "not an event")
-
-    report = sweeper_of(bench).sweep()
-
-    assert report.actions == {"deferred_sent_again": 3, "event_unreadable": 2}
-    assert report.failed_tenants == 0
-    sent = {(message.attributes["tenant_id"], message.attributes["request_id"]) for message in bench.publisher.messages}
-    assert (OTHER_TENANT.tenant_id, theirs[0].request_id) in sent
-    assert len(sent) == 3
-
-
-def overwrite_event(bench: Bench, key: RunKey, event: str) -> None:
-    with bench.database.database.batch() as batch:
-        batch.update(table="stage_runs", columns=(*RunKey._fields, "event"), values=[(*key, event)])
-
-
-class WithoutOneTenant(SpannerSweepStore):
-    """A store that fails for one tenant."""
-
-    def __init__(self, bench: Bench) -> None:
-        super().__init__(bench.database.open, bench.database.vault)
-
-    def overdue(self, tenant_id: str, **options: Any) -> Any:
-        if tenant_id == OUR_TENANT.tenant_id:
-            raise TransientFailure("spanner_unavailable", "this tenant's rows are away")
-        return super().overdue(tenant_id, **options)
-
-
-def test_a_tenant_that_cannot_be_looked_at_is_counted_and_the_others_are_swept(bench: Bench) -> None:
-    for tenant in (OUR_TENANT, OTHER_TENANT):
-        deferred_runs(bench, 1, tenant_id=tenant.tenant_id)
-
-    report = sweeper_of(bench, store=WithoutOneTenant(bench)).sweep()
-
-    assert report.failed_tenants == 1
-    assert [message.attributes["tenant_id"] for message in bench.publisher.messages] == [OTHER_TENANT.tenant_id]
 
 
 # -- waiting for Speech --------------------------------------------------------------------------------------------

@@ -223,7 +223,7 @@ FAULTS = (
         "shared/sweeper.py",
         'log.warning("sweep_of_tenant_failed", tenant_id=tenant_id, code=error.code, detail=error.detail)',
         "break",
-        (_SWEEPER,),
+        ("tests/integration/test_sweeper_trouble.py",),
     ),
     Fault(
         "an open circuit lets everybody through",

@@ -17,6 +17,7 @@ from shared.desk_jobs import (
     pause_after_look,
     step_sizes,
 )
+from tests.support.ports import NOON
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,11 @@ from shared.desk_jobs import (
 )
 def test_the_last_step_size_is_repeated_to_the_end(total: int, steps: tuple[int, ...], sizes: list[int]) -> None:
     assert step_sizes(total, steps) == sizes
+
+
+@pytest.mark.timeout(10)
+def test_many_small_steps_are_counted_at_once() -> None:
+    assert step_sizes(200_000, (1,)) == [1] * 200_000
 
 
 def sent(**changes: Any) -> SentItem:
@@ -96,7 +102,7 @@ def test_parked_letters_are_neither_a_success_nor_a_failure() -> None:
 def test_what_remains_decides_about_the_exit_status(
     counts: dict[str, int], reasons: dict[str, int], left_out: dict[str, int], waited_for: bool, remaining: int
 ) -> None:
-    report = JobReport("j", "finished", "", 5, counts, reasons, left_out, waited_for)
+    report = JobReport("j", "finished", "", "olga", "all", NOON, 5, counts, reasons, left_out, waited_for)
     assert report.remaining == remaining
 
 

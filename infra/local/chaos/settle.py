@@ -13,7 +13,7 @@ from infra.local.chaos.audit import FINAL, is_unresolved
 from infra.local.chaos.evidence import Witness
 from shared.dead_letters import DeadLetter
 from shared.desk import Desk
-from shared.desk_replay_run import replay_one
+from shared.desk_replay_one import replay_one
 from shared.errors import PipelineError
 from shared.inbox import PREFIX as INBOX
 
