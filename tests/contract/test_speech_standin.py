@@ -470,6 +470,26 @@ def test_lost_output_is_reported_as_success(
     uri = response.results[call_audio].cloud_storage_result.uri
     assert uri
     assert not storage.exists(uri)
+    assert readable(standin) == []
+
+
+def readable(standin: RunningSpeech) -> list[str]:
+    """What the chaos run's audit asks: where a transcript was written, removed since or not."""
+    return [str(uri) for one in standin.book.state()["operations"] for uri in one["readable_uris"]]
+
+
+@pytest.mark.parametrize("rule", [None, FaultRule(operation="output", kind="drop_after")])
+def test_a_transcript_that_was_written_is_remembered_whatever_the_operation_says(
+    standin: RunningSpeech, client: SpeechClient, storage: AudioStorage, call_audio: str, rule: FaultRule | None
+) -> None:
+    """Whoever repeats it pays for what lay there, and the pipeline removes it once it has it."""
+    if rule is not None:
+        standin.plan.add(rule)
+
+    recognise(standin, client, request_for(call_audio))
+
+    (uri,) = readable(standin)
+    assert storage.exists(uri)
 
 
 def test_rubbish_output_is_written_as_asked(
@@ -477,6 +497,7 @@ def test_rubbish_output_is_written_as_asked(
 ) -> None:
     standin.plan.add(FaultRule(operation="output", kind="rubbish", body={"results": "many"}))
     assert document(storage, recognise(standin, client, request_for(call_audio))) == {"results": "many"}
+    assert readable(standin) == []
 
 
 def test_whole_operation_can_fail(standin: RunningSpeech, client: SpeechClient, call_audio: str) -> None:
