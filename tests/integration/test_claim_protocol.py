@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from infra.local.spanner import create_database, drop_database
 from schemas.events import CallReceived, Event, RecordingStored, TranscriptionOutput
-from shared.claims import Admission, NewRun, RunKey, Sleep, StageRun
+from shared.claims import Admission, CallVersion, NewRun, RunKey, Sleep, StageRun
 from shared.crash_points import crashing
 from shared.deliveries import Delivery
 from shared.errors import (
@@ -118,9 +118,11 @@ class PausingStore(SpannerRunStore):
         pause_here("before take_over")
         super().take_over(run, claim_token=claim_token, worker=worker, lease_until=lease_until)
 
-    def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
+    def save_checkpoint(
+        self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any], *, call: CallVersion | None = None
+    ) -> None:
         pause_here("before save_checkpoint")
-        super().save_checkpoint(key, claim_token, checkpoint)
+        super().save_checkpoint(key, claim_token, checkpoint, call=call)
 
     def sleep(self, key: RunKey, claim_token: str, sleep: Sleep) -> None:
         pause_here("before sleep")
