@@ -16,7 +16,7 @@ READY := .venv/.ready
 # 12 s instead of 6 for each worker of `make test`, before its first test.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test up bench chaos chaos-series fuzz lint secrets audit sbom checkov image-check lock recordings clean
+.PHONY: help setup demo test up bench chaos chaos-series fuzz mutants lint secrets audit sbom checkov image-check lock recordings clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ chaos-series: $(READY) ## 1,000 calls with each of 20 seeds; hours; goes on wher
 
 fuzz: $(READY) ## feed every parser and service with rubbish (ARGS="--budget 600"; --target, --seed, --repeat)
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)
+
+mutants: $(READY) ## put typical faults into a copy of the code and see which test notices each (ten minutes)
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
 lint: $(READY) ## ruff, mypy, import rules
 	$(BIN)/ruff check

@@ -53,6 +53,7 @@ STAGE = "download"
 LEASE = timedelta(seconds=60)
 MAX_ATTEMPTS = 3
 MOST_WORKERS = 4
+MOST_CALLS = 6
 _REQUESTS = itertools.count(1)
 
 FAILURES: Mapping[str, Callable[[datetime], Exception]] = {
@@ -69,6 +70,13 @@ FAILURES: Mapping[str, Callable[[datetime], Exception]] = {
 BEHAVIOURS = ("finish", "finish", "finish", "checkpoint, finish", "checkpoint, fail", *FAILURES)
 """Success more often than each failure: what is done must hold against everything else."""
 LONGEST_WALK = 8
+TO_THE_END = 30
+WALKS = st.sampled_from((*range(LONGEST_WALK + 1), TO_THE_END, TO_THE_END, TO_THE_END))
+"""Past so many points a worker goes before somebody else has a turn."""
+MOST_DELIVERIES = 20
+"""Of one message, once all trouble is over."""
+OF_THE_NEWEST = 7
+"""Of ten deliveries, so many are of the newest request: the older ones have ended and should stay as they are."""
 
 
 @dataclass
@@ -104,11 +112,19 @@ class Execution:
 
 
 class PausingStore(SpannerRunStore):
-    """The real store; a worker can be interrupted, or die, before every single commit and read."""
+    """The real store; a worker can be interrupted, or die, before every single commit and read.
+
+    `leases` is told until when each worker may believe in its claim.
+    """
+
+    def __init__(self, database: PipelineDatabase, leases: dict[Actor | None, datetime]) -> None:
+        super().__init__(database.open, database.vault)
+        self._leases = leases
 
     def insert(self, run: NewRun, admission: Admission | None) -> None:
         pause_here("before insert")
         super().insert(run, admission)
+        self._leases[current_actor()] = run.lease_until
 
     def read(self, key: RunKey) -> StageRun | None:
         pause_here("before read")
@@ -117,6 +133,7 @@ class PausingStore(SpannerRunStore):
     def take_over(self, run: StageRun, *, claim_token: str, worker: str, lease_until: datetime) -> None:
         pause_here("before take_over")
         super().take_over(run, claim_token=claim_token, worker=worker, lease_until=lease_until)
+        self._leases[current_actor()] = lease_until
 
     def save_checkpoint(
         self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any], *, call: CallVersion | None = None
@@ -134,7 +151,7 @@ class PausingStore(SpannerRunStore):
 
 
 class Protocol(RuleBasedStateMachine):
-    """One request, up to four workers, one hand clock."""
+    """A request, up to four workers, one hand clock; another request once that has ended, so that no step is idle."""
 
     database: ClassVar[PipelineDatabase]
 
@@ -147,11 +164,13 @@ class Protocol(RuleBasedStateMachine):
         self.actors: dict[Actor, Mail] = {}
         self.behaviour: dict[Actor, str] = {}
         self.executions: dict[Actor, Execution] = {}
+        self.leases: dict[Actor | None, datetime] = {}
         self.events = [self._new_event()]
         self.mail = [Mail(event, event.attributes()) for event in self.events]
         self.seen_messages = 0
         self.done: dict[str, tuple[str | None, str | None]] = {}
         """What a finished run said when it was first seen finished: next event and the ledger's token."""
+        self.ended: set[str] = set()
         self.left_to_the_sweeper: set[str] = set()
         """Requests whose last word was a duplicate's, refused or dead: Pub/Sub owes no delivery after the first 204."""
         self.checkpointed: set[str] = set()
@@ -181,7 +200,9 @@ class Protocol(RuleBasedStateMachine):
         if context.request_id in self.checkpointed and not context.checkpoint:
             self.violations.append("a checkpoint was lost")
         if actor:
-            self.executions[actor] = Execution(context.request_id, context.attempt, self.clock() + LEASE)
+            self.executions[actor] = Execution(context.request_id, context.attempt, self.leases[actor])
+            if self._are_two_inside():  # here, and not only where a rule happens to leave the workers
+                self.violations.append("two workers under live leases were inside the same stage")
             pause_here("inside the stage")
         if behaviour.startswith("checkpoint"):
             context.save_checkpoint({"paid": "once"})
@@ -203,29 +224,56 @@ class Protocol(RuleBasedStateMachine):
             lease=LEASE,
             max_attempts=MAX_ATTEMPTS,
         )
-        store = PausingStore(self.database.open, self.database.vault)
+        store = PausingStore(self.database, self.leases)
         return Runner(stage, store, MemoryTenants((OUR_TENANT,)), self.publisher, self.clock, worker="model")
 
     # -- what happens ----------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.actors) < MOST_WORKERS)
-    @rule(which=st.integers(0, 9), behaviour=st.sampled_from(BEHAVIOURS), points=st.integers(0, LONGEST_WALK))
+    @rule(which=st.integers(0, 9), behaviour=st.sampled_from(BEHAVIOURS), points=WALKS)
     def deliver(self, which: int, behaviour: str, points: int) -> None:
         """Any message, acknowledged before or not; its worker gets past so many crash points at first."""
-        self._begin(self.mail[which % len(self.mail)], behaviour, points)
+        newest = [mail for mail in self.mail if mail.event.request_id == self.events[-1].request_id]
+        mail = newest if which < OF_THE_NEWEST else self.mail
+        self._begin(mail[which % len(mail)], behaviour, points)
+
+    @precondition(lambda self: len(self.actors) < MOST_WORKERS - 1)
+    @rule(
+        behaviour=st.sampled_from(BEHAVIOURS),
+        first=WALKS,
+        second=WALKS,
+        seconds=st.sampled_from([0, 61]),
+        dies=st.booleans(),
+    )
+    def deliver_twice(self, behaviour: str, first: int, second: int, seconds: int, dies: bool) -> None:
+        """The same message to two workers, at once or when the first one's lease is over; the second one may die."""
+        mail = next(mail for mail in self.mail if mail.event is self.events[-1])
+        self._begin(mail, behaviour, first)
+        self.clock.advance(seconds)
+        other = self._begin(mail, "finish", second)
+        if dies and not other.is_over:
+            other.die()
+            self._look_at(other)
+
+    @precondition(lambda self: self.events[-1].request_id in self.ended and len(self.events) < MOST_CALLS)
+    @rule()
+    def another_call(self) -> None:
+        event = self._new_event()
+        self.events.append(event)
+        self.mail.append(Mail(event, event.attributes()))
 
     @precondition(lambda self: len(self.actors) < MOST_WORKERS)
-    @rule(behaviour=st.sampled_from(BEHAVIOURS), points=st.integers(0, LONGEST_WALK))
+    @rule(behaviour=st.sampled_from(BEHAVIOURS), points=WALKS)
     def notify(self, behaviour: str, points: int) -> None:
         """The outside job reports back: early, late, or twice."""
-        request_id = self.events[0].request_id
+        request_id = self.events[-1].request_id
         name = f"transcripts/{TENANT}/{request_id}/x.json"
         notice = TranscriptionOutput(tenant_id=TENANT, request_id=request_id, object_name=name)
         mail = Mail(notice, {"objectId": name})
         self.mail.append(mail)
         self._begin(mail, behaviour, points)
 
-    def _begin(self, mail: Mail, behaviour: str, points: int) -> None:
+    def _begin(self, mail: Mail, behaviour: str, points: int) -> Actor:
         runner = self._runner()
 
         def work() -> int:
@@ -238,9 +286,10 @@ class Protocol(RuleBasedStateMachine):
         self.actors[actor] = mail
         self._look_at(actor)
         self._go_on(actor, points)
+        return actor
 
     @precondition(lambda self: self.actors)
-    @rule(which=st.integers(0, MOST_WORKERS), points=st.integers(1, LONGEST_WALK))
+    @rule(which=st.integers(0, MOST_WORKERS), points=WALKS)
     def step(self, which: int, points: int) -> None:
         self._go_on(self._choose(which), points)
 
@@ -332,19 +381,21 @@ class Protocol(RuleBasedStateMachine):
     def everything_holds(self) -> None:
         rows = self._rows()
         assert self.violations == []
-        self._at_most_one_worker_is_inside_under_a_live_lease()
+        assert not self._are_two_inside()
         self._what_is_done_stays_done_and_is_accounted_once(rows)
         self._whoever_sleeps_has_a_time_to_be_woken(rows)
         self._nothing_ends_in_the_middle(rows)
 
-    def _at_most_one_worker_is_inside_under_a_live_lease(self) -> None:
+    def _are_two_inside(self) -> bool:
+        """Whether more than one worker is inside the same run's stage under a live lease."""
         alive = [one.request_id for one in self.executions.values() if one.lease_until > self.clock()]
-        assert len(alive) == len(set(alive)), "two workers under live leases are inside the same stage"
+        return len(alive) != len(set(alive))
 
     def _what_is_done_stays_done_and_is_accounted_once(self, rows: Mapping[str, Row]) -> None:
         for request_id, (next_event, token) in self.done.items():
             row = rows[request_id]
             assert (row.state, row.next_event, row.ledger) == ("done", next_event, token)
+        self.ended.update(request_id for request_id, row in rows.items() if row.state in {"done", "failed"})
         for request_id, row in rows.items():
             assert (row.ledger is not None) == (row.state == "done"), "the ledger and the row disagree"
             if row.state == "done":
@@ -401,7 +452,9 @@ class Protocol(RuleBasedStateMachine):
 
     def _deliver_what_is_left(self) -> None:
         for mail in self.mail:
-            while not mail.acknowledged:
+            for _ in range(MOST_DELIVERIES):
+                if mail.acknowledged:
+                    break
                 status = self._runner().handle(_delivery(mail), mail.event).status
                 mail.acknowledged = status < 300
                 if status == 503:

@@ -11,6 +11,7 @@ from shared.claims import RunKey, Sleep
 from shared.dead_letters import LETTER_STATES, UNASSIGNED_TENANT, DeadLetter, LetterFilter
 from shared.deliveries import Delivery, parse_event
 from shared.desk_jobs import JobReport, ReplayOptions
+from shared.desk_messages import message_for, start_of
 from shared.desk_transfer import export_letters, import_letters
 from shared.errors import ConfigurationError, Deferred, PermanentFailure, TenantBlocked, TransientFailure
 from shared.stage import Completed
@@ -237,6 +238,19 @@ def test_two_operators_at_once_send_every_letter_once(bench: DeskBench) -> None:
     assert other.reasons == {"replaying": 20 - other.counts["sent"]}
     assert report.counts["sent"] + other.counts["sent"] == 20
     assert {letter.replays for letter in bench.desk.list_letters(OURS, limit=100)} == {1}
+
+
+def test_of_two_replays_that_read_the_same_open_letter_one_marks_it(bench: DeskBench) -> None:
+    """Between reading a letter and marking it, another operator's replay may have begun: the row decides."""
+    (letter,) = bench.fail("analyze", REFUSED)
+    job = bench.replays.job(bench.job())
+    body = bench.store.read(OURS, letter.dead_letter_id)
+    assert body is not None
+    outgoing = message_for(body, job.options, bench.desk.pipeline.stages, bench.store, number=1)
+    start = start_of(body, outgoing, job, stalled_before=bench.replays.stalled_before())
+
+    assert [bench.store.start_replay(start), bench.store.start_replay(start)] == [True, False]
+    assert bench.letter().replays == 1
 
 
 def test_a_job_runs_in_one_process_at_a_time(bench: DeskBench) -> None:

@@ -226,6 +226,19 @@ def test_the_worker_that_lost_its_claim_writes_nothing_over_the_winner(bench: Be
     assert set(bench.publisher.topics()) == {"recording-stored"}
 
 
+def test_whoever_finishes_second_publishes_what_the_first_could_not(bench: Bench) -> None:
+    def slow(_context: StageContext) -> Completed:
+        bench.clock.advance(61)
+        bench.behave = lambda _context: Completed(next_event=STORED)
+        bench.publisher.failing = 1
+        assert bench.deliver() == 503
+        return Completed(next_event=None)
+
+    bench.behave = slow
+    assert bench.deliver() == 204
+    assert bench.publisher.topics() == ["recording-stored"]
+
+
 def test_a_lost_claim_cannot_put_the_winners_row_to_sleep(bench: Bench) -> None:
     def slow_then_failing(_context: StageContext) -> Completed:
         bench.clock.advance(61)
