@@ -1,4 +1,4 @@
-"""The Speech stand-in over a bucket of its own, for each file of tests; `location` is what it serves, everything when empty."""
+"""The Speech stand-in over a bucket of its own for each file; `location` is what it serves, everything when empty."""
 
 from __future__ import annotations
 
