@@ -146,7 +146,7 @@ class Witness:
             objects=self.objects(),
             entries=[*_hubspot_calls(hubspot, portals), *_salesforce_tasks(salesforce, orgs)],
             people=_hubspot_contacts(hubspot, portals) + _salesforce_people(salesforce, orgs),
-            recognitions=self._recognitions(),
+            recognitions=recognitions_of(self._state("SPEECH_ADMIN_URL")),
             model_answers=sum(tenant["answers"] for tenant in answered),
         )
 
@@ -158,17 +158,6 @@ class Witness:
             found += [[tenant.tenant_id, *row] for row in rows]
         return found
 
-    def _recognitions(self) -> list[Recognition]:
-        operations = self._state("SPEECH_ADMIN_URL")["operations"]
-        return [
-            Recognition(
-                call_id=one["audio_uris"][0].rpartition("/")[2].partition(".")[0],
-                usable=bool(one["readable_uris"]),
-                billed_s=one["billed_s"],
-            )
-            for one in operations
-        ]
-
     def _state(self, variable: str) -> dict[str, Any]:
         return self._get(f"{self._env[variable]}/_standin/state")
 
@@ -176,6 +165,18 @@ class Witness:
         answer = httpx.get(url, params=params, timeout=_TIMEOUT_S, trust_env=False)
         document: dict[str, Any] = answer.raise_for_status().json()
         return document
+
+
+def recognitions_of(state: Mapping[str, Any]) -> list[Recognition]:
+    """Every operation in the Speech stand-in's state."""
+    return [
+        Recognition(
+            call_id=one["audio_uris"][0].rpartition("/")[2].partition(".")[0],
+            usable=bool(one["readable_uris"]),
+            billed_s=one["billed_s"],
+        )
+        for one in state["operations"]
+    ]
 
 
 Entries = list[tuple[Key, CrmEntry]]

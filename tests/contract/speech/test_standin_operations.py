@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
+import httpx
 import pytest
 from google.api_core.exceptions import NotFound, ServiceUnavailable
 from google.cloud.speech_v2 import SpeechClient
 from google.rpc.code_pb2 import Code
 
+from infra.local.chaos.evidence import recognitions_of
 from infra.local.standins.faults import FaultRule
 from infra.local.standins.speech import RunningSpeech
 from infra.local.standins.speech_storage import AudioStorage
 from tests.contract.speech.calls import (
+    BUCKET,
     document,
     readable,
     recognise,
@@ -76,6 +81,23 @@ def test_a_transcript_that_was_written_is_remembered_whatever_the_operation_says
 
     (uri,) = readable(standin)
     assert storage.exists(uri)
+
+
+def test_the_chaos_audit_sees_audio_that_was_paid_for_twice_although_its_outputs_are_gone(
+    standin: RunningSpeech, client: SpeechClient, storage_url: str, call_audio: str
+) -> None:
+    """The pipeline removes Speech's output once it has it: an audit that looked for the objects saw nothing, ever."""
+    standin.plan.add(FaultRule(operation="output", kind="drop"))
+    for _ in range(3):
+        recognise(standin, client, request_for(call_audio))
+    for uri in readable(standin):
+        name = quote(uri.removeprefix(f"gs://{BUCKET}/"), safe="")
+        httpx.delete(f"{storage_url}/storage/v1/b/{BUCKET}/o/{name}", trust_env=False).raise_for_status()
+
+    found = recognitions_of(standin.book.state())
+
+    assert sorted(one.usable for one in found) == [False, True, True]
+    assert {one.call_id for one in found} == {call_audio.rpartition("/")[2].partition(".")[0]}
 
 
 def test_rubbish_output_is_written_as_asked(
