@@ -46,6 +46,13 @@ class StageRun:
     error_fix: str = ""
 
 
+class CallVersion(NamedTuple):
+    """A call as it stood when it was read."""
+
+    call_id: str
+    updated_at: datetime
+
+
 @dataclass(frozen=True)
 class NewRun:
     """What the blind insert writes."""
@@ -147,8 +154,10 @@ class RunStore(Protocol):
         """Claim an existing run if it is still as `run` says. Raises `ClaimLost`."""
         ...
 
-    def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
-        """Replace the checkpoint. Raises `ClaimLost`."""
+    def save_checkpoint(
+        self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any], *, call: CallVersion | None = None
+    ) -> None:
+        """Replace the checkpoint. Raises `ClaimLost`, and `NotReady` when the call is not as `call` says any more."""
         ...
 
     def sleep(self, key: RunKey, claim_token: str, sleep: Sleep) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -21,6 +21,7 @@ from shared.active_claims import ActiveClaims
 from shared.answers import ACKNOWLEDGED, AGAIN, Answer, consequence_of
 from shared.claims import (
     Admission,
+    CallVersion,
     ClaimLost,
     NewRun,
     RunKey,
@@ -308,9 +309,12 @@ class Runner:
         )
         return function(context)
 
-    def _save_checkpoint(self, run: StageRun, checkpoint: Mapping[str, Any]) -> None:
+    def _save_checkpoint(
+        self, run: StageRun, checkpoint: Mapping[str, Any], /, *, call_as_of: datetime | None = None
+    ) -> None:
         crash_point("before_checkpoint")
-        self.store.save_checkpoint(run.key, run.claim_token, checkpoint)
+        call = CallVersion(run.call_id, call_as_of) if call_as_of else None
+        self.store.save_checkpoint(run.key, run.claim_token, checkpoint, call=call)
         crash_point("after_checkpoint")
 
     def _sleep(self, run: StageRun, sleep: Sleep) -> None:

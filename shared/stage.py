@@ -6,10 +6,10 @@ the runner claims before and records and publishes after. A stage raises only er
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from schemas.analysis import CallAnalysis
 from schemas.calls import CrmRecord, RecordingFacts
@@ -17,6 +17,14 @@ from schemas.events import Event, TranscriptionOutput
 from schemas.tenant import Tenant
 from schemas.transcript import Transcript
 from shared.ports import Clock
+
+
+class SaveCheckpoint(Protocol):
+    """How a stage saves its checkpoint."""
+
+    def __call__(self, checkpoint: Mapping[str, Any], /, *, call_as_of: datetime | None = None) -> None:
+        """`call_as_of` is the call's `updated_at` as read: when it has changed, saves nothing and raises `NotReady`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class StageContext:
     """1 for the first."""
     checkpoint: Mapping[str, Any]
     """What an earlier attempt saved; empty at first."""
-    save_checkpoint: Callable[[Mapping[str, Any]], None]
+    save_checkpoint: SaveCheckpoint
     """Replaces the checkpoint durably before it returns. One commit: use it only for what is paid for or visible."""
     now: Clock
 

@@ -49,7 +49,11 @@ class SpannerCallMerger:
             known = stored_merge(vault.open(key["call_id"], "details", details), ranks)
             merged = merge(known, said)
             is_news = merged.details.recording_url != known.details.recording_url
-            put_said(transaction.update, key, merged, vault)
+            if merged.details == known.details:
+                # Nothing new but how old it is: `updated_at` stays, or a CRM would be told again for nothing.
+                put(transaction.update, "call_records", **key, details_ranks=json.dumps(merged.ranks))
+            else:
+                put_said(transaction.update, key, merged, vault)
             if is_news and not recorded:
                 wake = {**first, "now": now}
                 types = {**_FIRST_TYPES, "now": param_types.TIMESTAMP}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shared.errors import PipelineError
 from shared.gateways import database
 from shared.gateways.database import OpenDatabase
 
@@ -28,6 +29,16 @@ class ConditionalUpdate(RowUpdate):
     """As `RowUpdate`, made only where every column of `expected` has the value given there (`None` is NULL)."""
 
     expected: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExpectedRow:
+    """Another row that has to be as expected; `refusal` is raised where it is not."""
+
+    table: str
+    key: Mapping[str, Any]
+    expected: Mapping[str, Any]
+    refusal: PipelineError
 
 
 def put(mutation: Callable[..., None], table: str, **row: Any) -> None:
@@ -66,17 +77,26 @@ def row_of(reader: Any, table: str, columns: Sequence[str], key: Mapping[str, An
 
 
 def update_if(
-    open_database: OpenDatabase, change: ConditionalUpdate, *, also: Sequence[RowUpdate] = (), what: str, tag: str
+    open_database: OpenDatabase,
+    change: ConditionalUpdate,
+    *,
+    also: Sequence[RowUpdate] = (),
+    only: ExpectedRow | None = None,
+    what: str,
+    tag: str,
 ) -> bool:
     """Make the change, and `also` with it, in one read-write transaction (one commit); say whether its condition held.
 
-    Nothing is written where it did not. The read locks what it looked at until the commit.
+    Nothing is written where it did not, or where `only` did not hold, whose refusal is raised. The reads lock what they
+    looked at until the commit.
     """
 
     def work(transaction: Any) -> bool:
         row = row_of(transaction, change.table, tuple(change.expected), change.key)
         if row != list(change.expected.values()):
             return False
+        if only and row_of(transaction, only.table, tuple(only.expected), only.key) != list(only.expected.values()):
+            raise only.refusal
         for update in (change, *also):
             put(transaction.update, update.table, **update.key, **update.values)
         return True

@@ -14,11 +14,11 @@ from typing import Any
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP
 
 from schemas.calls import CrmRecord
-from shared.claims import Admission, ClaimLost, NewRun, RunKey, Sleep, StageRun, attempt_after
-from shared.errors import AlreadyThere
+from shared.claims import Admission, CallVersion, ClaimLost, NewRun, RunKey, Sleep, StageRun, attempt_after
+from shared.errors import AlreadyThere, NotReady
 from shared.gateways.admission import admit, admit_to_known_call, insert_run
 from shared.gateways.database import OpenDatabase, blind_commit
-from shared.gateways.keyed_rows import ConditionalUpdate, RowUpdate, put, read_row, update_if
+from shared.gateways.keyed_rows import ConditionalUpdate, ExpectedRow, RowUpdate, put, read_row, update_if
 from shared.gateways.sealed_events import event_field, next_event_field, open_event, seal_event
 from shared.gateways.vault import TenantVault, Vault
 from shared.stage import CallChanges, Completed
@@ -85,9 +85,12 @@ class SpannerRunStore:
             also=also,
         )
 
-    def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
+    def save_checkpoint(
+        self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any], *, call: CallVersion | None = None
+    ) -> None:
         saved = {"checkpoint": json.dumps(dict(checkpoint))}
-        self._conditional(key, "save_checkpoint", saved, expected=_running(claim_token))
+        only = _unchanged(key.tenant_id, call) if call else None
+        self._conditional(key, "save_checkpoint", saved, expected=_running(claim_token), only=only)
 
     def sleep(self, key: RunKey, claim_token: str, sleep: Sleep) -> None:
         values = {
@@ -121,12 +124,23 @@ class SpannerRunStore:
         *,
         expected: Mapping[str, Any],
         also: Sequence[RowUpdate] = (),
+        only: ExpectedRow | None = None,
     ) -> None:
         """Change the run; raise `ClaimLost` when it is not as expected."""
         stamped = {**values, "updated_at": COMMIT_TIMESTAMP}
         change = ConditionalUpdate("stage_runs", key._asdict(), stamped, expected)
-        if not update_if(self._open, change, also=also, what=f"{name} {key.stage} run", tag=f"run_{name}"):
+        if not update_if(self._open, change, also=also, only=only, what=f"{name} {key.stage} run", tag=f"run_{name}"):
             raise ClaimLost
+
+
+def _unchanged(tenant_id: str, call: CallVersion) -> ExpectedRow:
+    """What was just told to somebody is out of date when the call has changed: it has to be told again."""
+    return ExpectedRow(
+        "call_records",
+        {"tenant_id": tenant_id, "call_id": call.call_id},
+        {"updated_at": call.updated_at},
+        NotReady("call_changed", "the call changed while a CRM was told of it; it is told again"),
+    )
 
 
 def _running(claim_token: str) -> dict[str, str]:

@@ -76,6 +76,11 @@ PROGRESS = Chapter(
         "run_not_recorded": Meaning(
             "a message arrived before the row it belongs to, or after that row was deleted", "nothing: it comes again"
         ),
+        "call_changed": Meaning(
+            "the call changed (a tag, a note, an analysis) while a CRM was being told of it, so the CRM may hold what "
+            "was known before",
+            "nothing: the next attempt tells the CRM again",
+        ),
         "submission_not_recorded": Meaning(
             "Speech's output overtook the commit that names its operation",
             "nothing: the notification comes again, and the sweeper looks after the operation",

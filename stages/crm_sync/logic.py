@@ -10,6 +10,8 @@ from schemas.crm import CrmCall, CrmSection
 from schemas.plain_text import without_links
 from schemas.transcript import Transcript
 
+NOT_ANALYZED = "not analyzed yet"
+"""Ends the title of a call that no model has judged."""
 _TITLE_CHARACTERS = 255
 _NOT_JUDGED = CrmSection(
     heading="Analysis", lines=("Not available yet. This record is completed as soon as the analysis is.",)
@@ -68,7 +70,7 @@ def title(details: CallDetails, analysis: CallAnalysis | None, *, bands: ScoreBa
     preposition = "from" if details.direction == "inbound" else "to"
     number = details.caller_number or "a withheld number"
     if analysis is None:
-        return f"{kind} {preposition} {number}: not analyzed yet"[:_TITLE_CHARACTERS]
+        return f"{kind} {preposition} {number}: {NOT_ANALYZED}"[:_TITLE_CHARACTERS]
     score = f"score {analysis.lead_score}, {bands.of(analysis.lead_score)}"
     return f"{kind} {preposition} {number}: {_plain(analysis.intent)} ({score})"[:_TITLE_CHARACTERS]
 

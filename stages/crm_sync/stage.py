@@ -42,11 +42,12 @@ def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
 
     After each CRM that took the call its record goes into the checkpoint. All CRMs are tried before a failure is
     raised, so one that is down never holds up another. Raises `PermanentFailure` (no such call, no analysis, record
-    refused), `TenantBlocked`, `TransientFailure`, `Deferred`; of several, see `_RAISED_FIRST`.
+    refused), `TenantBlocked`, `TransientFailure`, `Deferred`, `NotReady` (the call has changed since it was read: the
+    next attempt tells the CRM again, so that what was read last has the last word); of several, see `_RAISED_FIRST`.
     """
     providers = context.tenant.config.crm_config.providers
     if not providers:
-        return _completed(context, ())
+        return _completed(context, (), None)
     call = _gather(context, deps)
     synced = _synced_before(context.checkpoint, providers)
     failures: dict[Provider, PipelineError] = {}
@@ -55,13 +56,19 @@ def run(context: StageContext, deps: CrmSyncDeps) -> Completed:
             continue
         crm_document = crm_call(call, bands=deps.bands, previous=previous_record(call, provider))
         try:
-            synced[provider] = deps.crms.for_tenant(context.tenant, provider).sync_call(crm_document)
+            told = deps.crms.for_tenant(context.tenant, provider).sync_call(crm_document)
         except PipelineError as failure:
             failures[provider] = failure
             continue
-        context.save_checkpoint(_checkpoint(synced))
+        try:
+            # Another request of this call may have told the CRM something newer meanwhile, which this overwrote.
+            context.save_checkpoint(_checkpoint({**synced, provider: told}), call_as_of=call.updated_at)
+        except NotReady as changed:
+            failures[provider] = changed
+            continue
+        synced[provider] = told
     _raise_first(failures)
-    completed = _completed(context, tuple(synced[provider] for provider in providers))
+    completed = _completed(context, tuple(synced[provider] for provider in providers), call)
     return replace(completed, received_at=_measured_from(context, call))
 
 
@@ -123,10 +130,12 @@ def _rank(failure: PipelineError) -> int:
     return next(ranks, len(_RAISED_FIRST))
 
 
-def _completed(context: StageContext, records: tuple[CrmRecord, ...]) -> Completed:
+def _completed(context: StageContext, records: tuple[CrmRecord, ...], call: CallRecord | None) -> Completed:
     if isinstance(context.event, CallLeftIncomplete):
         # Nobody downstream should take an unfinished call for a finished one: no `CallSynced`.
-        changes = CallChanges(crm=records, analysis_failed=context.event.failed_stage == "analyze")
+        is_finished = call is not None and call.analysis is not None
+        failed = context.event.failed_stage == "analyze" and not is_finished  # a replay was faster
+        changes = CallChanges(crm=records, analysis_failed=failed)
         return Completed(next_event=None, changes=changes, request_state="done")
     event = CallSynced(tenant_id=context.tenant.tenant_id, request_id=context.request_id, call_id=context.call_id)
     return Completed(next_event=event, changes=CallChanges(crm=records), request_state="done")

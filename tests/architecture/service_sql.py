@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.calls import CallDetails
 from shared.call_merge import Merged
-from shared.claims import Admission, NewRun, Sleep, StageRun
+from shared.claims import Admission, CallVersion, NewRun, Sleep, StageRun
 from shared.dead_letters import DeadLetter, DeadLetterBody, NewDeadLetter
 from shared.desk_jobs import ReplayStart
 from shared.gateways.backfill_store import SpannerBackfillStore
@@ -200,9 +200,12 @@ def _sleep(_role: str) -> Iterator[Way]:
     yield RecordingSpanner(keyed=ours), {"claim_token": "ours", "sleep": replace(sample(Sleep), state="failed")}
 
 
-def _save_checkpoint(_role: str) -> Iterator[Way]:
+def _save_checkpoint(role: str) -> Iterator[Way]:
     ours = {"stage_runs": {"claim_token": "ours", "state": "running"}}
-    yield RecordingSpanner(keyed=ours), {"claim_token": "ours"}
+    yield RecordingSpanner(keyed=ours), {"claim_token": "ours", "call": None}
+    if role == "crm_sync":
+        call = {"call_records": {"updated_at": SOME_TIME}}
+        yield RecordingSpanner(keyed={**ours, **call}), {"claim_token": "ours", "call": CallVersion("x", SOME_TIME)}
 
 
 def _postpone(_role: str) -> Iterator[Way]:

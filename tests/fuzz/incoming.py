@@ -94,7 +94,7 @@ def _shape_of(parse: Any, payload: Any) -> str:
 
 def check_signed_webhook(given: tuple[str, bytes]) -> None:
     """The whole receiver: an answer of its table, and what is published is what was signed, or nothing."""
-    from tests.unit.test_receiver import Bench
+    from tests.support.receiver_bench import Bench
 
     content_type, raw = given
     bench = Bench()

@@ -22,9 +22,9 @@ from tests.fuzz.run import TARGETS
 from tests.fuzz.services import NAMES, Send, Sent, Service, Signer
 from tests.fuzz.target import Target
 from tests.support.http_target import served
+from tests.support.receiver_bench import TOKEN, Bench
 from tests.support.tenants import COMPANY, SIGNING_KEY
 from tests.unit.test_push import Taker
-from tests.unit.test_receiver import TOKEN, Bench
 
 SEED = 20261123
 """Always the same inputs here: who changes something else must not meet an old fault. `make fuzz` finds new ones."""

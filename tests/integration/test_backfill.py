@@ -106,7 +106,7 @@ def test_the_download_stage_fetches_a_recovered_calls_audio_through_the_api(benc
         event=event,
         attempt=1,
         checkpoint={},
-        save_checkpoint=lambda _: None,
+        save_checkpoint=lambda _, **_as_of: None,
         now=bench.clock,
     )
 

@@ -127,3 +127,20 @@ def _insert_request(pipeline_database: PipelineDatabase, *, request_id: str, kin
 
 def _execute(pipeline_database: PipelineDatabase, statement: str) -> None:
     pipeline_database.database.run_in_transaction(lambda transaction: transaction.execute_update(statement))
+
+
+def test_a_repetition_does_not_make_the_call_look_changed(
+    merger: SpannerCallMerger, pipeline_database: PipelineDatabase
+) -> None:
+    """A CRM that is being told of the call would be told again; what is new has to make it so."""
+
+    def changed_at() -> Any:
+        return pipeline_database.value("SELECT updated_at FROM call_records")
+
+    merger.merge(OURS, words(POST_CALL), now=NOON)
+    at_first = changed_at()
+    merger.merge(OURS, words(POST_CALL, after_s=1), now=NOON)
+    assert changed_at() == at_first
+
+    merger.merge(OURS, words(CALL_MODIFIED, "call_modified", after_s=2), now=NOON)
+    assert changed_at() > at_first

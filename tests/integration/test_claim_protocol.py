@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
@@ -22,26 +21,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from infra.local.spanner import create_database, drop_database
-from schemas.events import CallReceived, Event, RecordingStored, TranscriptionOutput
-from shared.claims import Admission, NewRun, RunKey, Sleep, StageRun
+from schemas.events import CallReceived, RecordingStored, TranscriptionOutput
+from shared.claims import Admission
 from shared.crash_points import crashing
-from shared.deliveries import Delivery
 from shared.errors import (
-    Deferred,
-    InvalidEvent,
-    NotReady,
-    PermanentFailure,
-    TenantBlocked,
     TransientFailure,
-    Waiting,
 )
-from shared.gateways.run_store import SpannerRunStore
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
 from shared.runner import Runner, StageSpec
 from shared.stage import Completed, StageContext
 from shared.sweeper import SENT_AGAIN_AFTER, Sweeper
 from tests.support.actors import Actor, current_actor, pause_here
+from tests.support.claim_model import BEHAVIOURS, FAILURES, WALKS, Execution, Mail, PausingStore, Row, delivery_of
 from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
 from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase, pipeline_ddl
 from tests.support.ports import HandClock, MemoryObjects, MemoryPublisher, MemoryTenants
@@ -55,97 +47,10 @@ MAX_ATTEMPTS = 3
 MOST_WORKERS = 4
 MOST_CALLS = 6
 _REQUESTS = itertools.count(1)
-
-FAILURES: Mapping[str, Callable[[datetime], Exception]] = {
-    "transient": lambda _: TransientFailure("vendor_unavailable", "503"),
-    "transient, much later": lambda _: TransientFailure("vendor_throttled", "429", retry_after_s=600),
-    "not ready": lambda _: NotReady("recording_not_ready", "soon"),
-    "deferred": lambda now: Deferred("daily_quota", "tomorrow", until=now + timedelta(hours=5)),
-    "blocked": lambda _: TenantBlocked("token_refused", "401", fix="a new token", vendor="hubspot"),
-    "permanent": lambda _: PermanentFailure("not_audio", "a page"),
-    "invalid": lambda _: InvalidEvent("webhook_shape", "no id"),
-    "bug": lambda _: ValueError("a bug"),
-    "waiting": lambda now: Waiting(checkpoint={"operation": "op-1"}, until=now + timedelta(hours=1)),
-}
-BEHAVIOURS = ("finish", "finish", "finish", "checkpoint, finish", "checkpoint, fail", *FAILURES)
-"""Success more often than each failure: what is done must hold against everything else."""
-LONGEST_WALK = 8
-TO_THE_END = 30
-WALKS = st.sampled_from((*range(LONGEST_WALK + 1), TO_THE_END, TO_THE_END, TO_THE_END))
-"""Past so many points a worker goes before somebody else has a turn."""
 MOST_DELIVERIES = 20
 """Of one message, once all trouble is over."""
 OF_THE_NEWEST = 7
 """Of ten deliveries, so many are of the newest request: the older ones have ended and should stay as they are."""
-
-
-@dataclass
-class Mail:
-    """A message that Pub/Sub delivers until it is acknowledged, and perhaps again."""
-
-    event: Event | TranscriptionOutput
-    attributes: Mapping[str, str]
-    acknowledged: bool = False
-
-
-@dataclass(frozen=True)
-class Row:
-    """A run as the database has it."""
-
-    state: str
-    attempt: int
-    token: str
-    lease_until: datetime
-    due_at: datetime | None
-    next_event: str | None
-    ledger: str | None
-    """The claim token in the ledger; None without a row there."""
-
-
-@dataclass
-class Execution:
-    """A worker inside a stage, under a claim that it believes in until `lease_until`."""
-
-    request_id: str
-    attempt: int
-    lease_until: datetime
-
-
-class PausingStore(SpannerRunStore):
-    """The real store; a worker can be interrupted, or die, before every single commit and read.
-
-    `leases` is told until when each worker may believe in its claim.
-    """
-
-    def __init__(self, database: PipelineDatabase, leases: dict[Actor | None, datetime]) -> None:
-        super().__init__(database.open, database.vault)
-        self._leases = leases
-
-    def insert(self, run: NewRun, admission: Admission | None) -> None:
-        pause_here("before insert")
-        super().insert(run, admission)
-        self._leases[current_actor()] = run.lease_until
-
-    def read(self, key: RunKey) -> StageRun | None:
-        pause_here("before read")
-        return super().read(key)
-
-    def take_over(self, run: StageRun, *, claim_token: str, worker: str, lease_until: datetime) -> None:
-        pause_here("before take_over")
-        super().take_over(run, claim_token=claim_token, worker=worker, lease_until=lease_until)
-        self._leases[current_actor()] = lease_until
-
-    def save_checkpoint(self, key: RunKey, claim_token: str, checkpoint: Mapping[str, Any]) -> None:
-        pause_here("before save_checkpoint")
-        super().save_checkpoint(key, claim_token, checkpoint)
-
-    def sleep(self, key: RunKey, claim_token: str, sleep: Sleep) -> None:
-        pause_here("before sleep")
-        super().sleep(key, claim_token, sleep)
-
-    def finish(self, run: StageRun, completed: Completed) -> None:
-        pause_here("before finish")
-        super().finish(run, completed)
 
 
 class Protocol(RuleBasedStateMachine):
@@ -278,7 +183,7 @@ class Protocol(RuleBasedStateMachine):
             actor = current_actor()
             assert actor is not None
             self.behaviour[actor] = behaviour
-            return runner.handle(_delivery(mail), mail.event).status
+            return runner.handle(delivery_of(mail), mail.event).status
 
         actor = Actor(work)
         self.actors[actor] = mail
@@ -453,18 +358,13 @@ class Protocol(RuleBasedStateMachine):
             for _ in range(MOST_DELIVERIES):
                 if mail.acknowledged:
                     break
-                status = self._runner().handle(_delivery(mail), mail.event).status
+                status = self._runner().handle(delivery_of(mail), mail.event).status
                 mail.acknowledged = status < 300
                 if status == 503:
                     self.clock.advance(61)
                     self._collect_mail()
                     if isinstance(mail.event, TranscriptionOutput):
                         break  # a notice for a run that nobody began comes again after its run's own event
-
-
-def _delivery(mail: Mail) -> Delivery:
-    data = b"{}" if isinstance(mail.event, TranscriptionOutput) else mail.event.model_dump_json().encode()
-    return Delivery("m-1", data, dict(mail.attributes), "projects/p/subscriptions/s")
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
     "tenant create": (_BY_A_FILE, ('"create"', "other-dental")),
     "tenant update": (_BY_A_FILE, ('"update"', "other-dental")),
     "tenant onboard": (
-        "tests/e2e/test_onboarding.py::test_a_company_of_another_tenant_is_refused_and_nothing_is_written",
+        "tests/e2e/test_onboarding_trouble.py::test_a_company_of_another_tenant_is_refused_and_nothing_is_written",
         ("onboard(", "second."),
     ),
     "tenant export": (

@@ -84,7 +84,7 @@ def downloaded(
         event=event,
         attempt=attempt,
         checkpoint={},
-        save_checkpoint=lambda _: None,
+        save_checkpoint=lambda _, **_as_of: None,
         now=lambda: now,
     )
     calls = KnownCalls(CallRecord(tenant_id=context.tenant.tenant_id, details=parse_webhook(body)))

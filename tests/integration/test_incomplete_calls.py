@@ -5,6 +5,7 @@ Runner, store and both stages are real, on real Spanner; model and CRM are ports
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -75,8 +76,12 @@ class Crm:
 
     held: dict[str, CrmCall] = field(default_factory=dict)
     provider: Provider = "hubspot"
+    meanwhile: list[Callable[[], object]] = field(default_factory=list)
+    """What happens while a call is on its way to the CRM, once each."""
 
     def sync_call(self, call: CrmCall) -> CrmRecord:
+        if self.meanwhile:
+            self.meanwhile.pop()()
         self.held[call.call_id] = call
         return CrmRecord(provider="hubspot", activity_id="1", activity_type="call", synced_at=NOON)
 
@@ -104,9 +109,13 @@ class World:
     def deliver(self, stage: str, event: Event) -> list[Event]:
         """Deliver an event; returns what was published because of it."""
         seen = len(self.publisher.messages)
-        data = event.model_dump_json().encode()
-        assert self._runner(stage).handle(Delivery("m", data, event.attributes(), "s"), event).status == 204
+        assert self.answer(stage, event) == 204
         return [parse_event(message.data) for message in self.publisher.messages[seen:]]
+
+    def answer(self, stage: str, event: Event) -> int:
+        """The status of one delivery."""
+        data = event.model_dump_json().encode()
+        return self._runner(stage).handle(Delivery("m", data, event.attributes(), "s"), event).status
 
     def _runner(self, stage: str) -> Runner:
         specs = {"download": self._transcribed, "analyze": self._analyze, "crm_sync": self._crm_sync}
@@ -166,6 +175,16 @@ def test_a_call_whose_model_refuses_reaches_the_crm_marked_and_without_invented_
 def test_it_is_completed_by_the_replay(world: World) -> None:
     incomplete, _ = world.deliver("analyze", CallTranscribed(**IDS))
     world.deliver("crm_sync", incomplete)
+    completed_by_a_replay(world)
+
+    held = world.crm.held[CALL]
+    assert held.analysis is not None
+    assert held.analysis.lead_score == 90
+    assert world.database.value("SELECT analysis_state FROM call_records") == "done"
+    assert len(world.crm.held) == 1
+
+
+def completed_by_a_replay(world: World) -> None:
     world.model.refuses = False
     world.database.database.run_in_transaction(
         lambda transaction: transaction.execute_update(
@@ -175,11 +194,18 @@ def test_it_is_completed_by_the_replay(world: World) -> None:
     (analyzed,) = world.deliver("analyze", CallTranscribed(**IDS))
     world.deliver("crm_sync", analyzed)
 
-    held = world.crm.held[CALL]
-    assert held.analysis is not None
-    assert held.analysis.lead_score == 90
+
+def test_a_slow_sync_of_the_unfinished_call_does_not_have_the_last_word(world: World) -> None:
+    """It read the call before the replay had completed it, and reaches the CRM after it."""
+    incomplete, _ = world.deliver("analyze", CallTranscribed(**IDS))
+    world.crm.meanwhile.append(lambda: completed_by_a_replay(world))
+
+    assert world.answer("crm_sync", incomplete) == 503, "what it wrote is out of date"
+    assert world.answer("crm_sync", incomplete) == 204
+
+    assert "not analyzed yet" not in world.crm.held[CALL].title
+    assert world.crm.held[CALL].analysis is not None
     assert world.database.value("SELECT analysis_state FROM call_records") == "done"
-    assert len(world.crm.held) == 1
 
 
 def test_a_repeated_failure_sends_the_same_incomplete_call_once(world: World) -> None:

@@ -104,7 +104,8 @@ class Run:
         function = collect if isinstance(event, TranscriptionOutput) else submit
         return function(context, self.deps)
 
-    def _save(self, checkpoint: Mapping[str, Any]) -> None:
+    def _save(self, checkpoint: Mapping[str, Any], /, *, call_as_of: datetime | None = None) -> None:
+        del call_as_of
         self.checkpoint = json.loads(json.dumps(checkpoint))  # the database keeps JSON
 
 

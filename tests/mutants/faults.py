@@ -255,6 +255,20 @@ FAULTS = (
         "return True",
         (_REPLAY, "tests/integration/test_dead_letter_desk.py"),
     ),
+    Fault(
+        "a slow sync of an older call has the last word",
+        "stages/crm_sync/stage.py",
+        ", call_as_of=call.updated_at)",
+        ")",
+        ("tests/integration/test_incomplete_calls.py",),
+    ),
+    Fault(
+        "a repeated webhook makes a call look changed",
+        "shared/gateways/call_merger.py",
+        "if merged.details == known.details:",
+        "if False:",
+        ("tests/integration/test_call_merger.py",),
+    ),
     # --- content --------------------------------------------------------------------------------------
     Fault(
         "a reply of the model that fails the checks is stored",

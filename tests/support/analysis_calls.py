@@ -11,6 +11,7 @@ from schemas.calls import CallDetails, CallRecord
 from schemas.events import CallAnalyzed, CallTranscribed
 from schemas.tenant import AiConfig, CrmConfig, Tenant, TenantConfig
 from schemas.transcript import Transcript, Turn
+from shared.errors import NotReady
 from shared.stage import StageContext
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -88,6 +89,8 @@ class Attempt:
     event_type: type[CallTranscribed | CallAnalyzed]
     checkpoint: dict[str, Any] = field(default_factory=dict)
     number: int = 0
+    changes: list[NotReady] = field(default_factory=list)
+    """What the next checkpoints about a call are refused with: it was changed since it was read."""
 
     def next(self) -> StageContext:
         self.number += 1
@@ -102,5 +105,7 @@ class Attempt:
             now=lambda: NOW,
         )
 
-    def _save(self, checkpoint: Mapping[str, Any]) -> None:
+    def _save(self, checkpoint: Mapping[str, Any], /, *, call_as_of: datetime | None = None) -> None:
+        if call_as_of is not None and self.changes:
+            raise self.changes.pop()
         self.checkpoint = dict(checkpoint)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from infra.local.chaos.audit import Verdict, judge
-from infra.local.chaos.calls import PlannedCall, Post
-from infra.local.chaos.evidence import CallRow, Evidence, Recognition, RequestRow, RunRow
+from infra.local.chaos.calls import MARK, PlannedCall, Post
+from infra.local.chaos.evidence import CallRow, CrmEntry, Evidence, Recognition, RequestRow, RunRow
 from infra.local.chaos.sender import Accepted, Ledger
 from infra.local.chaos.tenants import ChaosTenant
 
@@ -18,13 +18,15 @@ TENANT = ChaosTenant("chaos-both", ("hubspot", "salesforce"), "secret", "portal"
 POST = Post(at_s=0.0, call="CAL1", tenant="chaos-both", kind="post_call", body={})
 CALL = PlannedCall("CAL1", "chaos-both", "answered", "+13035550101", 0, (POST,))
 LEDGER = Ledger(accepted=[Accepted("chaos-both", "CAL1", "post_call", "r-1")])
+HUBSPOT, SALESFORCE = ("chaos-both", "hubspot", "CAL1"), ("chaos-both", "salesforce", "CAL1")
+WHOLE = CrmEntry('{"title": "Call: new lead"}', has_person=True)
 CLEAN = Evidence(
     requests=[RequestRow("chaos-both", "r-1", "CAL1", "post_call", "done", "crm_sync")],
     runs=[RunRow("chaos-both", "r-1", "CAL1", "crm_sync", "done", 1, None, None)],
     calls=[CallRow("chaos-both", "CAL1", "recordings/chaos-both/CAL1.wav", has_transcript=True, has_analysis=True)],
     letters=[],
     objects=["recordings/chaos-both/CAL1.wav", "transcripts/chaos-both/r-1/out.json"],
-    activities=Counter({("chaos-both", "hubspot", "CAL1"): 1, ("chaos-both", "salesforce", "CAL1"): 1}),
+    entries=[(HUBSPOT, WHOLE), (SALESFORCE, WHOLE)],
     people=Counter({("chaos-both", "hubspot", "+13035550101"): 1, ("chaos-both", "salesforce", "+13035550101"): 1}),
     recognitions=[Recognition("CAL1", usable=True, billed_s=1)],
     model_answers=1,
@@ -47,7 +49,7 @@ def test_a_clean_run_holds() -> None:
 
 
 def without_salesforce(evidence: Evidence) -> Evidence:
-    return replace(evidence, activities=Counter({("chaos-both", "hubspot", "CAL1"): 1}))
+    return replace(evidence, entries=[(HUBSPOT, WHOLE)])
 
 
 def without_request(evidence: Evidence) -> Evidence:
@@ -55,7 +57,7 @@ def without_request(evidence: Evidence) -> Evidence:
 
 
 def with_two_records(evidence: Evidence) -> Evidence:
-    return replace(evidence, activities=evidence.activities + Counter({("chaos-both", "hubspot", "CAL1"): 1}))
+    return replace(evidence, entries=[*evidence.entries, (HUBSPOT, WHOLE)])
 
 
 def with_two_people(evidence: Evidence) -> Evidence:
@@ -64,7 +66,16 @@ def with_two_people(evidence: Evidence) -> Evidence:
 
 
 def in_a_strangers_account(evidence: Evidence) -> Evidence:
-    return replace(evidence, activities=evidence.activities + Counter({("portal-of-nobody", "hubspot", "CAL1"): 1}))
+    return replace(evidence, entries=[*evidence.entries, (("portal-of-nobody", "hubspot", "CAL1"), WHOLE)])
+
+
+def still_marked(evidence: Evidence) -> Evidence:
+    half = CrmEntry('{"title": "Call from +13035550101: not analyzed yet"}', has_person=True)
+    return replace(evidence, entries=[(HUBSPOT, WHOLE), (SALESFORCE, half)])
+
+
+def of_nobody(evidence: Evidence) -> Evidence:
+    return replace(evidence, entries=[(HUBSPOT, WHOLE._replace(has_person=False)), (SALESFORCE, WHOLE)])
 
 
 def unfinished(evidence: Evidence) -> Evidence:
@@ -83,6 +94,10 @@ def without_transcript(evidence: Evidence) -> Evidence:
     return replace(evidence, calls=[evidence.calls[0]._replace(has_transcript=False)])
 
 
+def with_words_from_nowhere(evidence: Evidence) -> Evidence:
+    return replace(evidence, recognitions=[Recognition("CAL1", usable=False, billed_s=1)])
+
+
 @pytest.mark.parametrize(
     ("spoil", "name", "summary"),
     [
@@ -91,10 +106,13 @@ def without_transcript(evidence: Evidence) -> Evidence:
         (with_two_records, "one record for a call", "lost=0 duplicated=1 double_paid=0 stuck=0"),
         (with_two_people, "one record for a call", "lost=0 duplicated=1 double_paid=0 stuck=0"),
         (in_a_strangers_account, "no tenant's call in another's", "lost=0 duplicated=0 double_paid=0 stuck=0"),
+        (still_marked, "every record tells the whole call", "lost=0 duplicated=0 double_paid=0 stuck=0"),
+        (of_nobody, "every record tells the whole call", "lost=0 duplicated=0 double_paid=0 stuck=0"),
         (unfinished, "every request has ended", "lost=0 duplicated=0 double_paid=0 stuck=1"),
         (paid_twice, "no audio is paid for twice", "lost=0 duplicated=0 double_paid=1 stuck=0"),
         (with_an_orphan, "no object belongs to nobody", "lost=0 duplicated=0 double_paid=0 stuck=0"),
         (without_transcript, "every call with audio", "lost=0 duplicated=0 double_paid=0 stuck=0"),
+        (with_words_from_nowhere, "every call with audio", "lost=0 duplicated=0 double_paid=0 stuck=0"),
     ],
 )
 def test_what_is_wrong_is_named(spoil: Callable[[Evidence], Evidence], name: str, summary: str) -> None:
@@ -115,3 +133,12 @@ def test_a_repeated_recognition_of_lost_output_is_no_second_payment() -> None:
     lost = Recognition("CAL1", usable=False, billed_s=1)
 
     assert verdict_on(replace(CLEAN, recognitions=[lost, *CLEAN.recognitions])).double_paid == 0
+
+
+def test_a_note_that_never_reached_the_crm_is_named() -> None:
+    noted = Accepted("chaos-both", "CAL1", "call_modified", "r-1")
+    ledger = Ledger(accepted=[*LEDGER.accepted, noted])
+    with_note = CrmEntry(f'{{"tags": "{MARK}"}}', has_person=True)
+
+    assert broken(verdict_on(replace(CLEAN, entries=[(HUBSPOT, with_note), (SALESFORCE, with_note)]), ledger)) == []
+    assert broken(verdict_on(CLEAN, ledger)) == ["every record tells the whole call"]

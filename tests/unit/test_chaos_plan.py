@@ -8,7 +8,7 @@ import pytest
 
 from handlers.signature import callrail_signature
 from infra.local.chaos.calls import COMPANIES
-from infra.local.chaos.faults import LostNotices, ProcessFault, VendorFault
+from infra.local.chaos.faults import REBORN, LostNotices, ProcessFault, VendorFault
 from infra.local.chaos.plan import make_plan
 from infra.local.standins.faults import FaultRule
 from schemas.webhooks import infer_kind, parse_webhook
@@ -60,6 +60,11 @@ def test_numbers_belong_to_nobody() -> None:
 @pytest.mark.parametrize("deed", ["kill", "freeze", "restart"])
 def test_every_deed_happens(deed: str) -> None:
     assert any(isinstance(fault, ProcessFault) and fault.deed == deed for fault in MINUTE.faults)
+
+
+def test_a_vendor_is_killed_and_started_again() -> None:
+    killed = {fault.target for fault in MINUTE.faults if isinstance(fault, ProcessFault) and fault.deed == "kill"}
+    assert set(REBORN) < killed
 
 
 def test_every_rule_is_one_that_a_stand_in_takes() -> None:

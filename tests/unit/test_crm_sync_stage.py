@@ -201,3 +201,17 @@ def test_nothing_to_sync_is_final(crms: Crms, calls: list[CallRecord], code: str
         run(_both().next(), _deps(crms, *calls))
     assert caught.value.code == code
     assert crms.hubspot.held == {}
+
+
+def test_a_crm_that_was_told_of_an_older_call_is_told_again(crms: Crms) -> None:
+    """And it alone: the other one was told after the change."""
+    read_at = call_record(analysis=ANALYSIS).model_copy(update={"updated_at": NOW})
+    attempt = _both()
+    attempt.changes.append(NotReady("call_changed", "somebody tagged it"))
+
+    with pytest.raises(NotReady, match="tagged"):
+        run(attempt.next(), _deps(crms, read_at))
+    assert set(attempt.checkpoint) == {"salesforce"}
+
+    run(attempt.next(), _deps(crms, read_at))
+    assert (crms.hubspot.writes, crms.salesforce.writes) == (2, 1)

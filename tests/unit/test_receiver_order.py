@@ -12,11 +12,11 @@ from handlers.receiver import MAX_BODY_BYTES
 from handlers.signature import callrail_signature
 from handlers.webhook import SHARED_PATH
 from handlers.webhook_body import JSON_TYPE
+from tests.support.receiver_bench import Bench, error_of
 from tests.support.tenants import COMPANY, SIGNING_KEY
 from tests.support.webhooks import (
     as_json,
 )
-from tests.unit.test_receiver import Bench, error_of
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_what_was_refused_for_its_number_was_not_kept() -> None:
 def _context(tenant_id: str, **checkpoint: str) -> StageContext:
     event = CallTranscribed(tenant_id=tenant_id, request_id="r-00000001", call_id="CAL1")
     tenant = NOISY if tenant_id == "noisy" else QUIET
-    return StageContext(tenant, "r-00000001", "CAL1", event, 1, checkpoint, lambda _saved: None, lambda: NOON)
+    return StageContext(tenant, "r-00000001", "CAL1", event, 1, checkpoint, lambda _saved, **_as_of: None, lambda: NOON)
 
 
 def test_a_stage_sleeps_over_a_tenants_share_and_goes_on_with_anothers_calls() -> None:

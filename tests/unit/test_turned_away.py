@@ -17,7 +17,7 @@ from shared.gateways.push_tokens import AllowAll
 from shared.pipeline import PIPELINE_FILE
 from tests.support.alarms import matches
 from tests.support.http_target import served
-from tests.unit.test_receiver import Bench
+from tests.support.receiver_bench import Bench
 
 (METRIC,) = [
     item

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from infra.local.chaos.calls import PlannedCall
-from infra.local.chaos.evidence import Evidence
+from infra.local.chaos.calls import MARK, PlannedCall
+from infra.local.chaos.evidence import CrmEntry, Evidence, Key
 from infra.local.chaos.sender import Ledger
 from infra.local.chaos.tenants import ChaosTenant
 from shared.dead_letters import UNASSIGNED_TENANT, DeadLetter
+from stages.crm_sync.logic import NOT_ANALYZED
 
 FINAL = frozenset({"done", "not_processed"})
 MOST_PAID_TWICE = 0.01
@@ -60,13 +61,14 @@ class Verdict:
 def judge(evidence: Evidence, ledger: Ledger, calls: Sequence[PlannedCall], tenants: Sequence[ChaosTenant]) -> Verdict:
     """Compare what was promised with what is there."""
     expected = _expected(ledger, tenants)
-    lost = [*_unknown_requests(evidence, ledger), *_missing(evidence, expected)]
-    twice = [*_repeated(evidence.activities, "call"), *_repeated(evidence.people, "person")]
-    strangers = [_named(key) for key in evidence.activities if key not in expected]
+    activities = evidence.activities
+    lost = [*_unknown_requests(evidence, ledger), *_missing(activities, expected)]
+    twice = [*_repeated(activities, "call"), *_repeated(evidence.people, "person")]
+    strangers = [_named(key) for key in activities if key not in expected]
     stuck = _unfinished(evidence)
     paid_twice = _paid_twice(evidence)
     with_audio = sum(call.has_audio for call in calls)
-    counted = Counter(provider for _, provider, _ in evidence.activities)
+    counted = Counter(provider for _, provider, _ in activities)
     accepted_calls = {(one.tenant, one.call_id) for one in ledger.accepted}
     in_crms = ", ".join(f"{provider} {counted[provider]}" for provider in ("hubspot", "salesforce"))
     lines = (
@@ -80,6 +82,11 @@ def judge(evidence: Evidence, ledger: Ledger, calls: Sequence[PlannedCall], tena
         ),
         Invariant(
             "one record for a call, one person for a caller", f"{sum(evidence.people.values())} people", tuple(twice)
+        ),
+        Invariant(
+            "every record tells the whole call",
+            f"{len(evidence.entries)} records",
+            tuple(_half_told(evidence, ledger, expected)),
         ),
         Invariant("no tenant's call in another's account", f"{len(tenants)} tenants", tuple(strangers)),
         Invariant("every request has ended", f"{len(evidence.requests)} requests", tuple(stuck)),
@@ -98,9 +105,6 @@ def judge(evidence: Evidence, ledger: Ledger, calls: Sequence[PlannedCall], tena
         ),
     )
     return Verdict(lines, lost=len(lost), duplicated=len(twice), double_paid=len(paid_twice), stuck=len(stuck))
-
-
-Key = tuple[str, str, str]
 
 
 def _named(key: Key) -> str:
@@ -126,8 +130,26 @@ def _unknown_requests(evidence: Evidence, ledger: Ledger) -> list[str]:
     )
 
 
-def _missing(evidence: Evidence, expected: set[Key]) -> list[str]:
-    return sorted(_named(key) for key in expected if not evidence.activities[key])
+def _missing(activities: Counter[Key], expected: set[Key]) -> list[str]:
+    return sorted(_named(key) for key in expected if not activities[key])
+
+
+def _half_told(evidence: Evidence, ledger: Ledger, expected: set[Key]) -> list[str]:
+    """Records that stayed behind the call: marked as unfinished, without what people noted later, or of nobody."""
+    noted = {(one.tenant, one.call_id) for one in ledger.accepted if one.kind == "call_modified"}
+    return sorted(
+        f"{_named(key)} {missing}"
+        for key, entry in evidence.entries
+        if key in expected and (missing := _missing_in(entry, was_noted=(key[0], key[2]) in noted))
+    )
+
+
+def _missing_in(entry: CrmEntry, *, was_noted: bool) -> str:
+    if NOT_ANALYZED in entry.text:
+        return NOT_ANALYZED
+    if was_noted and MARK not in entry.text:
+        return "without its note"
+    return "" if entry.has_person else "of nobody"
 
 
 def _repeated(records: Counter[Key], what: str) -> list[str]:
@@ -190,7 +212,9 @@ def _folders(name: str) -> set[str]:
 
 
 def _incomplete(evidence: Evidence, calls: Sequence[PlannedCall], accepted: set[tuple[str, str]]) -> list[str]:
+    """Words that no recognition wrote count too: then the audit is blind to what is paid for."""
     known = {(call.tenant, call.call_id): call for call in evidence.calls}
+    recognised = {one.call_id for one in evidence.recognitions if one.usable}
     found = []
     for call in calls:
         row = known.get((call.tenant, call.call_id))
@@ -198,4 +222,6 @@ def _incomplete(evidence: Evidence, calls: Sequence[PlannedCall], accepted: set[
             continue
         if row is None or not row.has_analysis or (call.has_audio and not row.has_transcript):
             found.append(f"{call.shape} {call.call_id}")
+        elif call.has_audio and call.call_id not in recognised:
+            found.append(f"{call.shape} {call.call_id} was never recognised")
     return found

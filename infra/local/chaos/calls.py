@@ -13,6 +13,9 @@ Shape = Literal["answered", "missed", "voicemail", "late_audio"]
 TENANTS = ("chaos-both", "chaos-hubspot", "chaos-salesforce")
 COMPANIES = {tenant: f"COM019a00000000700080000000000c{number:03d}" for number, tenant in enumerate(TENANTS, 1)}
 
+MARK = "looked at"
+"""A tag that every call-modified webhook brings, and every CRM has to hold afterwards."""
+
 _TENANT_WEIGHTS = (2, 1, 1)
 _SHAPES: tuple[Shape, ...] = ("answered", "missed", "voicemail", "late_audio")
 _SHAPE_WEIGHTS = (60, 22, 8, 10)
@@ -91,7 +94,7 @@ def _webhooks(random: Random, facts: dict[str, Any], shape: Shape) -> list[Told]
     if random.random() < 0.2:
         told.append((_some_time(random), "routing_complete", _routing_complete(facts), False))
     if shape == "late_audio" or random.random() < 0.25:
-        body = {**_post_call(facts, shape), "tags": ["looked at"], "note": "seen", "changes": ["tags", "note"]}
+        body = {**_post_call(facts, shape), "tags": [MARK], "note": "seen", "changes": ["tags", "note"]}
         told.append((_some_time(random), "call_modified", body, shape != "missed"))
     earliest = min(delay_s for delay_s, *_ in told)
     told = [(delay_s - earliest, kind, body, has_link) for delay_s, kind, body, has_link in told]

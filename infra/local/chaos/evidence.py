@@ -52,9 +52,23 @@ class CallRow(NamedTuple):
     has_analysis: bool
 
 
+Key = tuple[str, str, str]
+"""(tenant, provider, call id or number); the tenant is told by the account the record lies in."""
+
+
+class CrmEntry(NamedTuple):
+    """What one CRM holds of one call: all its fields as text, and whether it is linked to a person."""
+
+    text: str
+    has_person: bool
+
+
 @dataclass(frozen=True)
 class Recognition:
-    """One operation that Speech started. `usable`: it was billed and its transcript lay there to be read."""
+    """One operation that Speech started. `usable`: its transcript was written, and lay there until the pipeline had it.
+
+    The stand-in says so: once the transcript is stored, the pipeline removes Speech's output.
+    """
 
     call_id: str
     usable: bool
@@ -70,12 +84,16 @@ class Evidence:
     calls: Sequence[CallRow]
     letters: Sequence[DeadLetter]
     objects: Sequence[str]
-    activities: Counter[tuple[str, str, str]]
-    """(tenant, provider, call id) → records; the tenant is told by the account the record lies in."""
-    people: Counter[tuple[str, str, str]]
-    """(tenant, provider, number) → contacts, or Leads and Contacts."""
+    entries: Sequence[tuple[Key, CrmEntry]]
+    """Every HubSpot call and Salesforce Task."""
+    people: Counter[Key]
+    """By number: contacts, or Leads and Contacts."""
     recognitions: Sequence[Recognition]
     model_answers: int
+
+    @property
+    def activities(self) -> Counter[Key]:
+        return Counter(key for key, _ in self.entries)
 
 
 class Witness:
@@ -126,9 +144,9 @@ class Witness:
             calls=[CallRow(*row) for row in self._select("audit_calls")],
             letters=self.letters(),
             objects=self.objects(),
-            activities=_hubspot_calls(hubspot, portals) + _salesforce_tasks(salesforce, orgs),
+            entries=[*_hubspot_calls(hubspot, portals), *_salesforce_tasks(salesforce, orgs)],
             people=_hubspot_contacts(hubspot, portals) + _salesforce_people(salesforce, orgs),
-            recognitions=self._recognitions(),
+            recognitions=recognitions_of(self._state("SPEECH_ADMIN_URL")),
             model_answers=sum(tenant["answers"] for tenant in answered),
         )
 
@@ -140,26 +158,6 @@ class Witness:
             found += [[tenant.tenant_id, *row] for row in rows]
         return found
 
-    def _recognitions(self) -> list[Recognition]:
-        operations = self._state("SPEECH_ADMIN_URL")["operations"]
-        return [
-            Recognition(
-                call_id=one["audio_uris"][0].rpartition("/")[2].partition(".")[0],
-                usable=not one["errors"] and any(self._is_transcript(uri) for uri in one["output_uris"]),
-                billed_s=one["billed_s"],
-            )
-            for one in operations
-        ]
-
-    def _is_transcript(self, uri: str) -> bool:
-        name = uri.removeprefix(f"gs://{AUDIO_BUCKET}/").replace("/", "%2F")
-        url = f"{self._env['STORAGE_EMULATOR_HOST']}/storage/v1/b/{AUDIO_BUCKET}/o/{name}"
-        answer = httpx.get(url, params={"alt": "media"}, timeout=_TIMEOUT_S, trust_env=False)
-        try:
-            return answer.is_success and "results" in json.loads(answer.content)
-        except ValueError:
-            return False
-
     def _state(self, variable: str) -> dict[str, Any]:
         return self._get(f"{self._env[variable]}/_standin/state")
 
@@ -169,32 +167,50 @@ class Witness:
         return document
 
 
-Counted = Counter[tuple[str, str, str]]
+def recognitions_of(state: Mapping[str, Any]) -> list[Recognition]:
+    """Every operation in the Speech stand-in's state."""
+    return [
+        Recognition(
+            call_id=one["audio_uris"][0].rpartition("/")[2].partition(".")[0],
+            usable=bool(one["readable_uris"]),
+            billed_s=one["billed_s"],
+        )
+        for one in state["operations"]
+    ]
 
 
-def _hubspot_calls(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
-    return Counter(
-        (owners.get(item["portal"], item["portal"]), "hubspot", item["properties"].get(HUBSPOT_CALL_KEY, ""))
+Entries = list[tuple[Key, CrmEntry]]
+
+
+def _hubspot_calls(state: Mapping[str, Any], owners: Mapping[str, str]) -> Entries:
+    return [
+        (
+            (owners.get(item["portal"], item["portal"]), "hubspot", item["properties"].get(HUBSPOT_CALL_KEY, "")),
+            CrmEntry(json.dumps(item["properties"]), has_person=bool(item["associations"]["contacts"])),
+        )
         for item in state["calls"]
-    )
+    ]
 
 
-def _hubspot_contacts(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
+def _hubspot_contacts(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counter[Key]:
     return Counter(
         (owners.get(item["portal"], item["portal"]), "hubspot", item["properties"].get("phone", ""))
         for item in state["contacts"]
     )
 
 
-def _salesforce_tasks(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
-    return Counter(
-        (owners.get(key, key), "salesforce", str(task.get(SALESFORCE_CALL_KEY) or ""))
+def _salesforce_tasks(state: Mapping[str, Any], owners: Mapping[str, str]) -> Entries:
+    return [
+        (
+            (owners.get(key, key), "salesforce", str(task.get(SALESFORCE_CALL_KEY) or "")),
+            CrmEntry(json.dumps(task), has_person=bool(task.get("WhoId"))),
+        )
         for key, org in state["orgs"].items()
         for task in org["tasks"]
-    )
+    ]
 
 
-def _salesforce_people(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counted:
+def _salesforce_people(state: Mapping[str, Any], owners: Mapping[str, str]) -> Counter[Key]:
     return Counter(
         (owners.get(key, key), "salesforce", str(person.get("Phone") or ""))
         for key, org in state["orgs"].items()

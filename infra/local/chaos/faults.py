@@ -13,7 +13,9 @@ from shared.crash_points import Death
 WORKERS = ("webhook", "download", "transcribe", "analyze", "crm_sync", "dead_letter", "operator")
 _STAGES = ("download", "transcribe", "analyze", "crm_sync")
 _BACKGROUND = ("pubsub", "spanner", "storage", "hubspot", "salesforce", "callrail", "speech", "vertex")
-"""What can be frozen for a moment beside the workers. Nothing here is killed: it all lives in memory."""
+"""What can be frozen for a moment beside the workers. Not killed: what it holds in memory would be gone."""
+REBORN = ("vertex",)
+"""Vendors that keep nothing between two requests, and so can be killed and started again."""
 
 Deed = Literal["kill", "freeze", "restart"]
 
@@ -66,6 +68,7 @@ def plan_faults(seed: int, *, over_s: float) -> tuple[Fault, ...]:
     random = dice(seed, "faults")
     faults: list[Fault] = [
         *_process_faults(random, over_s=over_s),
+        *_vendors_killed(dice(seed, "vendors"), over_s=over_s),
         *(_vendor_fault(random, over_s=over_s) for _ in range(math.ceil(over_s))),
         *(LostNotices(_moment(random, over_s), round(random.uniform(1, 3), 1)) for _ in range(math.ceil(over_s / 15))),
     ]
@@ -113,6 +116,13 @@ def _process_faults(random: Random, *, over_s: float) -> list[ProcessFault]:
         ProcessFault(_moment(random, over_s), "restart", random.choice(WORKERS)) for _ in range(math.ceil(over_s / 20))
     ]
     return [*kills, *freezes, *pauses, *restarts]
+
+
+def _vendors_killed(random: Random, *, over_s: float) -> list[ProcessFault]:
+    return [
+        ProcessFault(_moment(random, over_s), "kill", random.choice(REBORN), round(random.uniform(0, 3), 1))
+        for _ in range(math.ceil(over_s / 20))
+    ]
 
 
 def _moment(random: Random, over_s: float) -> float:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from google.cloud.speech_v2 import types
 from google.rpc.code_pb2 import Code
@@ -23,19 +23,28 @@ from infra.local.standins.speech_storage import AudioStorage, ObjectMissing, Sto
 class FileFailed(Exception):
     """A file's error inside an operation that succeeds; `billed_s` when it was recognised all the same."""
 
-    def __init__(self, code: str, message: str, *, billed_s: int = 0) -> None:
+    def __init__(self, code: str, message: str, *, billed_s: int = 0, left_uri: str = "") -> None:
         super().__init__(f"{code}: {message}")
         self.status = Status(code=Code.Value(code), message=message)
         self.billed_s = billed_s
+        self.left_uri = left_uri
+        """A readable output that was written all the same."""
+
+
+Written = Literal["readable", "spoiled", "lost"]
 
 
 @dataclass(frozen=True)
 class Transcribed:
-    """A file that went well. `output_uri` stays empty for inline results and for an output that a fault lost."""
+    """A file that went well. `output_uri` stays empty for inline results and for an output that a fault lost.
+
+    `is_readable`: a transcript lies, or lay, there; a fault may have put something else in its place.
+    """
 
     result: types.BatchRecognizeFileResult
     billed_s: int
     output_uri: str = ""
+    is_readable: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,7 @@ class FileTranscriber:
         output_uri = _output_uri(operation, request, audio_uri)
         written = self._write(output_uri, speech_results.output_json(results), billed_s=billed_s)
         result.cloud_storage_result = types.CloudStorageResult(uri=output_uri)
-        return Transcribed(result, billed_s, output_uri if written else "")
+        return Transcribed(result, billed_s, "" if written == "lost" else output_uri, is_readable=written == "readable")
 
     def _hear(self, uri: str, config: types.RecognitionConfig) -> Hearing:
         """From a registered sidecar, one beside the audio, or the audio itself."""
@@ -95,8 +104,8 @@ class FileTranscriber:
         except NotAudio as error:
             raise FileFailed("INVALID_ARGUMENT", "The audio encoding could not be detected") from error
 
-    def _write(self, output_uri: str, document: bytes, *, billed_s: int) -> bool:
-        """Write the output object and return True, or spoil it as a fault says.
+    def _write(self, output_uri: str, document: bytes, *, billed_s: int) -> Written:
+        """Write the output object, or spoil it as a fault says.
 
         `drop` loses it, `rubbish` writes something else, `status` fails instead, `drop_after` fails after writing.
         """
@@ -105,14 +114,15 @@ class FileTranscriber:
         if rule is not None and kind == "status":
             raise FileFailed(rule.grpc_code, f"{rule.grpc_code} on purpose", billed_s=billed_s)
         if kind == "drop":
-            return False
+            return "lost"
         try:
             self.storage.write(output_uri, _rubbish(rule.body) if rule is not None and kind == "rubbish" else document)
         except (ObjectMissing, StorageUnreachable) as error:
             raise FileFailed("UNAVAILABLE", "the output could not be written", billed_s=billed_s) from error
         if kind == "drop_after":
-            raise FileFailed("INTERNAL", "the service broke after it wrote its output", billed_s=billed_s)
-        return True
+            message = "the service broke after it wrote its output"
+            raise FileFailed("INTERNAL", message, billed_s=billed_s, left_uri=output_uri)
+        return "spoiled" if kind == "rubbish" else "readable"
 
 
 def _output_uri(operation: str, request: types.BatchRecognizeRequest, audio_uri: str) -> str:

@@ -28,6 +28,8 @@ class Job:
     operation: Operation
     billed_s: int = 0
     output_uris: list[str] = field(default_factory=list)
+    readable_uris: list[str] = field(default_factory=list)
+    """Where a transcript was written, whatever the operation said then and whoever removed it since."""
     errors: list[str] = field(default_factory=list)
 
     @property
@@ -52,6 +54,7 @@ class Job:
             "done": self.operation.done,
             "billed_s": self.billed_s,
             "output_uris": self.output_uris,
+            "readable_uris": self.readable_uris,
             "errors": self.errors,
         }
 
@@ -157,6 +160,8 @@ class OperationBook:
         try:
             done = self._files.transcribe(job.operation.name, job.request, uri)
         except FileFailed as failure:
+            with self._changed:
+                job.readable_uris += [failure.left_uri] if failure.left_uri else []
             return self._failed_file(job, failure.status, billed_s=failure.billed_s)
         except Exception:
             # A bug of the stand-in must end the operation, or everybody waits for it.
@@ -166,6 +171,7 @@ class OperationBook:
         with self._changed:
             job.billed_s += done.billed_s
             job.output_uris += [done.output_uri] if done.output_uri else []
+            job.readable_uris += [done.output_uri] if done.is_readable else []
         return done.result
 
     def _failed_file(self, job: Job, status: Status, *, billed_s: int) -> types.BatchRecognizeFileResult:
