@@ -86,6 +86,7 @@ def _download(settings: Settings, service: Service, telemetry: Telemetry) -> Sta
 
 
 def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
+    from shared.capacity import patient
     from shared.fair_stage import within_share
     from shared.gateways.speech import speech_recognizer
     from shared.measured import MeasuredSpeech
@@ -107,12 +108,14 @@ def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> S
         default_model=settings.speech_model,
         first_look=timedelta(seconds=settings.transcript_look_s),
     )
+    pause = timedelta(seconds=settings.circuit_probe_s)
+    submit = patient(partial(transcribe.submit, deps=deps), deps.calls, pause=pause)
     return StageSpec(
         name="transcribe",
         accepts=(RecordingStored,),
-        run=within_share(partial(transcribe.submit, deps=deps), _shares(settings), vendor="Speech-to-Text"),
+        run=within_share(submit, _shares(settings), vendor="Speech-to-Text"),
         after_failure=partial(left_incomplete, now=wiring.now),
-        resume=partial(transcribe.collect, deps=deps),
+        resume=patient(partial(transcribe.collect, deps=deps), deps.calls, pause=pause),
         clean_up=partial(transcribe.clean_up, deps=deps),
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,
@@ -120,6 +123,7 @@ def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> S
 
 
 def _analyze(settings: Settings, service: Service, telemetry: Telemetry) -> StageSpec:
+    from shared.capacity import patient
     from shared.fair_stage import within_share
     from shared.gateways.gemini import GeminiModel
     from shared.measured import MeasuredModel
@@ -136,10 +140,11 @@ def _analyze(settings: Settings, service: Service, telemetry: Telemetry) -> Stag
         calls=wiring.conversations(settings, role="analyze"),
         default_model=settings.analysis_model,
     )
+    run = patient(partial(analyze.run, deps=deps), deps.calls, pause=timedelta(seconds=settings.circuit_probe_s))
     return StageSpec(
         name="analyze",
         accepts=(CallTranscribed,),
-        run=within_share(partial(analyze.run, deps=deps), _shares(settings), vendor="Vertex AI"),
+        run=within_share(run, _shares(settings), vendor="Vertex AI"),
         after_failure=partial(left_incomplete, now=wiring.now),
         lease=_lease(settings, service),
         max_attempts=service.max_delivery_attempts,

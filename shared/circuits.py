@@ -16,7 +16,7 @@ from typing import Literal, Protocol, TypeVar
 import structlog
 from cachetools import TTLCache
 
-from shared.errors import Deferred, TenantBlocked
+from shared.errors import Deferred, TenantBlocked, Throttled
 from shared.ports import Clock
 
 log = structlog.get_logger()
@@ -95,6 +95,10 @@ class Breaker:
             error.vendor = error.vendor or vendor
             self._throttle(tenant_id, vendor, error)
             raise
+        except Throttled as error:
+            # Its redeliveries would slow the subscription for every tenant.
+            self._count_throttled(tenant_id, vendor, error)
+            raise
         if circuit is not None and (circuit.state != "closed" or circuit.failures):
             self._close(circuit)
         return result
@@ -143,13 +147,27 @@ class Breaker:
         if is_open and (before is None or before.state == "closed"):
             log.warning("circuit_opened", tenant_id=tenant_id, vendor=vendor, reason=error.code, fix=error.fix)
 
-    def _throttle(self, tenant_id: str, vendor: str, error: Deferred) -> None:
+    def _count_throttled(self, tenant_id: str, vendor: str, error: Throttled) -> None:
+        """Raises `Deferred` once it is one too many."""
+        before = self.store.read(tenant_id, vendor)
+        failures = (before.failures if before else 0) + 1
+        if failures >= OPENS_AFTER or (before is not None and before.state != "closed"):
+            pause_s = max(self.probe_every.total_seconds(), error.retry_after_s or 0.0)
+            until = self.now() + timedelta(seconds=pause_s)
+            asleep = Deferred(error.code, error.detail, until=until, fix=error.fix, vendor=vendor)
+            self._throttle(tenant_id, vendor, asleep, failures=failures)
+            raise asleep from error
+        self._write(
+            Circuit(tenant_id, vendor, "closed", failures, self.now(), error.code, error.detail, error.fix),
+        )
+
+    def _throttle(self, tenant_id: str, vendor: str, error: Deferred, *, failures: int = 1) -> None:
         self._write(
             Circuit(
                 tenant_id=tenant_id,
                 vendor=vendor,
                 state="throttled",
-                failures=1,
+                failures=failures,
                 probe_at=error.until,
                 reason=error.code,
                 detail=error.detail,

@@ -58,6 +58,14 @@ class TransientFailure(PipelineError):
         self.retry_after_s = retry_after_s
 
 
+class OutOfCapacity(TransientFailure):
+    """A service that all tenants share has no capacity now: the stage sleeps for it (`shared/capacity.py`)."""
+
+
+class Throttled(TransientFailure):
+    """The tenant's own limit at a vendor is reached for the moment; again and again, it opens the circuit."""
+
+
 class NotReady(PipelineError):
     """Not there yet, worth a look in seconds: answered 503."""
 

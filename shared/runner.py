@@ -55,6 +55,8 @@ from shared.traces import ATTRIBUTE
 
 log = structlog.get_logger()
 
+_WORKER_STOPPED = Sleep("retrying", error_code="worker_stopped", error_detail="the worker was shut down")
+
 Owner = Tenant | TenantBlocked
 """Whose event it is; or why the tenant's stored configuration cannot be read, which is for the claimed run to keep."""
 
@@ -131,12 +133,14 @@ class Runner:
         return ACKNOWLEDGED
 
     def give_back_claims(self) -> int:
-        """Put every run in hand to sleep as `retrying`: the redelivery takes it over at once. Returns how many."""
+        """Put every run in hand to sleep as `retrying`: the redelivery takes it over at once. Returns how many.
+
+        Nothing is claimed after that, because nobody would give it back before the process is killed.
+        """
         given_back = 0
-        for token, key in self.claims.all():
-            stopping = Sleep("retrying", error_code="worker_stopped", error_detail="the worker was shut down")
+        for token, key in self.claims.close():
             try:
-                self.store.sleep(key, token, stopping)
+                self.store.sleep(key, token, _WORKER_STOPPED)
                 given_back += 1
             except (ClaimLost, PipelineError):
                 log.warning("claim_not_given_back", request_id=key.request_id, stage=key.stage)
@@ -145,6 +149,8 @@ class Runner:
     # -- claim -------------------------------------------------------------------------------------
 
     def _claim_and_run(self, key: RunKey, delivery: Delivery, event: Event | TranscriptionOutput) -> Answer:
+        if self.claims.closed:
+            raise NotReady("worker_stopped", "the worker is being shut down")
         owner = self._owner(key.tenant_id)
         if isinstance(owner, Tenant) and owner.status == "offboarded":
             # Its keys are gone, so nothing may be stored; a dead letter would only be kept without its content.
@@ -192,10 +198,7 @@ class Runner:
         *,
         our_token: str,
     ) -> Answer:
-        if self.stage.absorb and isinstance(event, Event):
-            # Before the row is judged: what this event brings may be what the row waits for.
-            self._publish_also(self.stage.absorb(event, owner))
-        run = self.store.read(key)
+        run = self._absorb_and_read(key, event, owner)
         is_continuation = isinstance(event, TranscriptionOutput) or is_swept(delivery)
         if run is None:
             raise NotReady("run_not_recorded", "the request's row is not there yet")
@@ -215,6 +218,23 @@ class Runner:
                 return ACKNOWLEDGED
             case Verdict.TAKE_OVER:
                 return self._attempt(self._take_over(run), delivery, event, owner)
+
+    def _absorb_and_read(self, key: RunKey, event: Event | TranscriptionOutput, owner: Owner) -> StageRun | None:
+        """The row, after the event's news was taken in: they may be what the row waits for.
+
+        Where the stage was finished in between, they are taken in once more: whoever finished it had perhaps looked at
+        the call before them, and what follows from both together nobody has seen yet.
+        """
+        run = self.store.read(key)
+        if self.stage.absorb is None or not isinstance(event, Event):
+            return run
+        self._publish_also(self.stage.absorb(event, owner))
+        if run is not None and run.state == "done":
+            return run
+        run = self.store.read(key)
+        if run is not None and run.state == "done":
+            self._publish_also(self.stage.absorb(event, owner))
+        return run
 
     def _take_over(self, run: StageRun) -> StageRun:
         token = str(uuid4())
@@ -239,6 +259,9 @@ class Runner:
             structlog.contextvars.bound_contextvars(call_id=run.call_id, attempt=run.attempt),
             self.claims.held(run),
         ):
+            if self.claims.closed:
+                self.store.sleep(run.key, run.claim_token, _WORKER_STOPPED)
+                return AGAIN
             note_attempt(run)
             try:
                 completed = self._run_stage(run, event, owner)

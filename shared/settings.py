@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     more wait."""
     stage_tenant_burst: float = Field(default=500.0, ge=1)
     circuit_probe_s: float = Field(default=300.0, gt=0)
-    """How often a vendor that refuses a tenant is tried again."""
+    """How often a vendor that refuses a tenant, or has no capacity for anybody, is tried again."""
     sweep_stale_s: float = Field(default=1500.0, gt=0)
     """A run without any progress for so long is sent again (longer than Pub/Sub's longest back-offs)."""
     sweep_again_s: float = Field(default=300.0, gt=0)

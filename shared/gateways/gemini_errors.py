@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shared.errors import PermanentFailure, PipelineError, TransientFailure
+from shared.errors import OutOfCapacity, PermanentFailure, PipelineError, TransientFailure
 
 _MENDED_BY_TIME = frozenset(
     {
@@ -55,7 +55,8 @@ def _failure(error: Any, *, model: str, location: str) -> PipelineError:
     code = error.grpc_status_code.name if error.grpc_status_code is not None else "UNKNOWN"
     asked = f"{code} from {model} at {location}"
     if code in _MENDED_BY_TIME:
-        return TransientFailure(f"vertex_{code.lower()}", asked, retry_after_s=_retry_delay_s(error))
+        kind = OutOfCapacity if code == "RESOURCE_EXHAUSTED" else TransientFailure
+        return kind(f"vertex_{code.lower()}", asked, retry_after_s=_retry_delay_s(error))
     name, fix = _FINAL.get(code, (f"vertex_{code.lower()}", ""))
     return PermanentFailure(name, f"{asked}: {error.message[:_LONGEST_MESSAGE]}", fix=fix)
 

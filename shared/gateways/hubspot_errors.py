@@ -9,7 +9,7 @@
 | 404 | `RecordMissing` |
 | 400, 422 and every other 4xx | `PermanentFailure` |
 | 423 | `TransientFailure`, not before 2 s |
-| 429 `DAILY` | `Deferred`; any other policy `TransientFailure` with a delay |
+| 429 `DAILY` | `Deferred`; any other policy `Throttled` with a delay |
 | 477, 408, 5xx, anything unheard of | `TransientFailure` |
 
 Details never carry HubSpot's `message`: it quotes values, and values are personal data.
@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
+from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, Throttled, TransientFailure
 
 CHECK_COMMAND = "pipeline tenant check TENANT"
 LOCKED_WAIT_S = 2.0
@@ -104,12 +104,12 @@ def _schema_is_wrong(text: str, unique: str) -> bool:
 
 def _throttled(
     body: Mapping[str, Any], detail: str, *, now: datetime, retry_after_s: float | None
-) -> Deferred | TransientFailure:
+) -> Deferred | Throttled:
     policy = str(body.get("policyName", ""))
     if policy == "DAILY":
         return Deferred("hubspot_daily_quota", detail, until=next_daily_look(now))
     wait_s = _POLICY_WAIT_S.get(policy, 1.0) if retry_after_s is None else retry_after_s
-    return TransientFailure("hubspot_throttled", detail, retry_after_s=wait_s)
+    return Throttled("hubspot_throttled", detail, retry_after_s=wait_s)
 
 
 def next_daily_look(now: datetime) -> datetime:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from schemas.tenant import Tenant
-from shared.errors import NotReady, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
+from shared.errors import NotReady, PermanentFailure, PipelineError, TenantBlocked, Throttled, TransientFailure
 from shared.gateways.http import retry_after_s
 from shared.gateways.recordings_http import Answer, Deadline, GuardedHttp, Resolver, resolve
 from shared.gateways.recordings_links import API_HOST, CALLRAIL_HOSTS, LinkRules
@@ -24,8 +24,8 @@ TOTAL_TIMEOUT_S = 400.0
 READ_TIMEOUT_S = 20.0
 OPENING_BUDGET_S = 30.0
 """How long the opening may be tried again before the outer ring takes over."""
-THROTTLED_S = 60.0
-"""CallRail's 429 carries no Retry-After, and its budget is by the hour: seconds do not help (callrail.md §4.5)."""
+THROTTLED_S = 300.0
+"""CallRail's 429 carries no Retry-After, and its budget is by the hour: only minutes help (callrail.md §4.5)."""
 PAGE_BYTES = 64 * 1024
 """How much of a page that is not audio is read to tell what it is."""
 
@@ -208,7 +208,7 @@ def _require_ok(answer: Answer, *, asked: str) -> None:
         raise NotReady("recording_not_ready", what)
     hint = retry_after_s(httpx.Response(status, headers=answer.headers))
     if status == 429:
-        raise TransientFailure("recording_throttled", what, retry_after_s=THROTTLED_S if hint is None else hint)
+        raise Throttled("recording_throttled", what, retry_after_s=THROTTLED_S if hint is None else hint)
     if status == 408 or status >= 500:
         raise TransientFailure("recording_unavailable", what, retry_after_s=hint)
     raise PermanentFailure("recording_refused", what)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
+from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, Throttled, TransientFailure
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,79}")
 """What is none is not repeated: a proxy's page may hold anything under that name."""
@@ -38,6 +38,7 @@ class Meaning:
 
 
 _SOON = Meaning(TransientFailure)
+_THROTTLED = Meaning(Throttled)
 _REFUSED = Meaning(PermanentFailure)
 
 ERROR_TABLE: dict[str, Meaning] = {
@@ -150,8 +151,8 @@ class Refusal(Exception):
         meaning = _meaning(self.problem)
         if meaning.error is Deferred:
             return Deferred(self._our_code, self._detail, until=now + QUOTA_PAUSE, fix=meaning.fix)
-        if meaning.error is TransientFailure:
-            return TransientFailure(self._our_code, self._detail, retry_after_s=self.retry_after_s)
+        if issubclass(meaning.error, TransientFailure):
+            return meaning.error(self._our_code, self._detail, retry_after_s=self.retry_after_s)
         if meaning.error is TenantBlocked:
             return TenantBlocked(self._our_code, self._detail, fix=meaning.fix)
         return PermanentFailure(self._our_code, self._detail, fix=meaning.fix)
@@ -166,7 +167,9 @@ class Refusal(Exception):
         return f"Salesforce answered {self.operation} with {self.code or f'HTTP {self.status}'}{on}"
 
     def _by_status(self) -> PipelineError:
-        if self.status >= 500 or self.status == 429 or self.status < 400:
+        if self.status == 429:
+            return Throttled(self._our_code, self._detail, retry_after_s=self.retry_after_s)
+        if self.status >= 500 or self.status < 400:
             return TransientFailure(self._our_code, self._detail, retry_after_s=self.retry_after_s)
         if self.status in {401, 403}:
             return TenantBlocked(self._our_code, self._detail, fix=_GRANT)
@@ -176,7 +179,7 @@ class Refusal(Exception):
 def _meaning(problem: Problem) -> Meaning:
     """The table's row, except where one code stands for two things."""
     if problem.code == "REQUEST_LIMIT_EXCEEDED" and problem.is_concurrency:
-        return _SOON
+        return _THROTTLED
     if problem.code == "NOT_FOUND" and problem.names_missing_key:
         return ERROR_TABLE["INVALID_FIELD"]
     if problem.code == "DUPLICATE_VALUE" and any(name.startswith("Ext_") for name in problem.fields):

@@ -6,7 +6,7 @@ import re
 
 from google.api_core.exceptions import GoogleAPICallError
 
-from shared.errors import PermanentFailure, PipelineError, TransientFailure
+from shared.errors import OutOfCapacity, PermanentFailure, PipelineError, TransientFailure
 
 _TRANSIENT = {
     "RESOURCE_EXHAUSTED": "speech_throttled",
@@ -44,7 +44,8 @@ def in_our_words(code: str, message: str, *, tried: str, retry_after_s: float | 
     """
     detail = f"{tried}: {code} {shortened(message)}".rstrip()
     if code in _TRANSIENT:
-        return TransientFailure(_TRANSIENT[code], detail, retry_after_s=retry_after_s)
+        kind = OutOfCapacity if code == "RESOURCE_EXHAUSTED" else TransientFailure
+        return kind(_TRANSIENT[code], detail, retry_after_s=retry_after_s)
     if code in _FORBIDDEN:
         return PermanentFailure("speech_forbidden", detail, fix=_FORBIDDEN_FIX)
     if code == "NOT_FOUND":

@@ -30,7 +30,9 @@ HUBSPOT = Chapter(
             "the account has used up HubSpot's requests of the day",
             "nothing: the calls wait and go on at the next look. Often: find what else uses the account's requests",
         ),
-        "hubspot_throttled": Meaning("HubSpot asks us to slow down", _AGAIN),
+        "hubspot_throttled": Meaning(
+            "HubSpot asks us to slow down, often because another app uses up the portal's limit", _AGAIN
+        ),
         "hubspot_locked": Meaning("somebody else is writing the same HubSpot record", _AGAIN),
         "hubspot_conflict": Meaning("another HubSpot record already holds a value that must be unique", _ONE_RECORD),
         "hubspot_not_found": Meaning("a HubSpot record that we wrote before was deleted", "replay: it is made anew"),

@@ -90,7 +90,7 @@ def circuit_words(case: Case) -> str:
     if circuit is None:
         return ""
     if circuit.state != "closed":
-        how = "refuses this tenant" if circuit.state == "blocked" else "has no quota left for this tenant"
+        how = "refuses this tenant" if circuit.state == "blocked" else "has no quota left for this tenant now"
         return f". {circuit.vendor} {how}, so no call is sent there; one probe is due at {case.at(circuit.probe_at)}"
     if circuit.failures:
         return f". {circuit.vendor} refused {times(circuit.failures)} in a row; its circuit is still closed"

@@ -67,10 +67,10 @@ def after_not_ready(
 ) -> LookSoon | LookAt | StopWaiting:
     """What to do when the expected recording is not there.
 
-    The wait counts from the end of the call, or from the webhook when CallRail did not say when the call was. The
-    last look happens at the deadline itself.
+    The wait counts from the end of the call, or from the webhook when CallRail did not say when the call was, or an
+    end that is still to come (clocks and time zones differ). The last look happens at the deadline itself.
     """
-    ended_at = _ended_at(details) or received_at
+    ended_at = min(_ended_at(details) or received_at, received_at)
     deadline = ended_at + timedelta(seconds=wait_deadline_s)
     if now >= deadline:
         return StopWaiting()

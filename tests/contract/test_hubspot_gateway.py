@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.standins.faults import FaultRule
 from schemas.calls import Marketing
-from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, TransientFailure
+from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, Throttled, TransientFailure
 from shared.gateways.hubspot import HubSpotGateway
 from shared.gateways.hubspot_mapping import caller_key
 from tests.contract.crm_suite import CrmSuite
@@ -152,7 +152,7 @@ def test_requests_per_call(hubspot: HubSpotHarness, known: str, most: int) -> No
         (409, {"category": "CONFLICT"}, PermanentFailure, "hubspot_conflict"),
         (422, {}, PermanentFailure, "hubspot_refused"),
         (423, {}, TransientFailure, "hubspot_locked"),
-        (429, {"policyName": "SECONDLY"}, TransientFailure, "hubspot_throttled"),
+        (429, {"policyName": "SECONDLY"}, Throttled, "hubspot_throttled"),
         (429, {"policyName": "DAILY"}, Deferred, "hubspot_daily_quota"),
         (477, {}, TransientFailure, "hubspot_477"),
         (502, "<html>bad gateway</html>", TransientFailure, "hubspot_502"),

@@ -153,7 +153,7 @@ def test_throttling_waits_as_long_as_told_and_a_minute_when_told_nothing(callrai
 
     assert isinstance(untold, TransientFailure)
     assert isinstance(told, TransientFailure)
-    assert (untold.retry_after_s, told.retry_after_s) == (60, 120)
+    assert (untold.retry_after_s, told.retry_after_s) == (300, 120)
 
 
 def test_a_short_hiccup_is_overcome_at_once(callrail: CallRail) -> None:

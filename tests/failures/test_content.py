@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -14,10 +15,11 @@ from schemas.analysis import CallAnalysis
 from schemas.calls import CallRecord
 from schemas.events import CallReceived
 from schemas.tenant import Tenant
+from shared.capacity import PATIENCE
 from shared.gateways.calls import SpannerCalls
 from tests.support.audio import mp3, tone, wav, wav_header
 from tests.support.flaky import Chain
-from tests.support.office import Office
+from tests.support.office import STAGE_OF_TOPIC, Office
 
 pytestmark = pytest.mark.emulators
 
@@ -63,6 +65,71 @@ def test_error_text_stored_as_content(
     in_crm = json.dumps(chain.neighbours.state("hubspot")["calls"])
     for words in ("An error occurred", "Unable to summarize", "cannot help with that"):
         assert words not in in_crm
+
+
+NO_CAPACITY = {
+    "vertex": ("generate_content", "analyze", "vertex_resource_exhausted"),
+    "speech": ("batch_recognize", "transcribe", "speech_throttled"),
+}
+
+
+def sent_again(office: Office, event: CallReceived, stage: str) -> list[int]:
+    """The answers to the stage's own event, as the sweeper sends it, until it is acknowledged."""
+    own = (item for item in office.publisher.messages if STAGE_OF_TOPIC.get(item.topic) == stage)
+    message = next(item for item in own if item.attributes["request_id"] == event.request_id)
+    answers = [office.take(message, swept="true")]
+    while answers[-1] != 204 and len(answers) < 50:
+        answers.append(office.take(message, swept="true"))
+    return answers
+
+
+@pytest.mark.parametrize("vendor", NO_CAPACITY)
+def test_no_capacity_costs_no_attempt_and_no_redelivery(
+    chain: Chain, office: Office, vendor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message is acknowledged, however often it is tried, and the call goes on once there is capacity."""
+    operation, stage, code = NO_CAPACITY[vendor]
+    monkeypatch.setattr("shared.gateways.retry._BACKOFF", lambda _state: 0.01)
+    none = FaultRule(operation=operation, kind="status", grpc_code="RESOURCE_EXHAUSTED", times=10_000)
+    chain.neighbours.plans[vendor].add(none)
+    event = office.received(chain.new_tenant(), audio=wav(2.0, channels=2))
+
+    office.carry(event)
+    for _ in range(2):
+        office.clock.advance(60)
+        assert sent_again(office, event, stage) == [204]
+
+    row = f"FROM stage_runs WHERE request_id = '{event.request_id}' AND stage = '{stage}'"
+    assert chain.database.rows(f"SELECT state, attempt, error_code {row}") == [["deferred", 1, code]]
+    assert office.letters() == []
+
+    chain.neighbours.plans[vendor].clear()
+    office.clock.advance(60)
+    assert sent_again(office, event, stage) == [204]
+    office.chain.neighbours.speech.book.wait_until_idle()
+    office.notify(event)
+    office.carry(event)
+    assert office.request_state(event) == "done"
+    assert call_of(chain, event).analysis is not None
+
+
+def test_after_hours_without_capacity_the_call_goes_to_the_crm_unfinished(
+    chain: Chain, office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.gateways.retry._BACKOFF", lambda _state: 0.01)
+    none = FaultRule(operation="generate_content", kind="status", grpc_code="RESOURCE_EXHAUSTED", times=10_000)
+    chain.neighbours.plans["vertex"].add(none)
+    event = office.received(chain.new_tenant(), audio=wav(2.0, channels=2))
+    office.carry(event)
+
+    office.clock.advance((PATIENCE + timedelta(minutes=1)).total_seconds())
+    answers = sent_again(office, event, "analyze")
+    office.carry(event)
+
+    assert answers == [503] * 20 + [204]
+    assert len(office.letters()) == 1
+    assert office.crm_calls(event) == (1, 1)
+    assert call_of(chain, event).analysis is None
 
 
 def test_a_call_whose_model_failed_reaches_the_crm_marked_and_is_completed_by_the_next_answer(

@@ -15,7 +15,7 @@ import pytest
 from infra.local.standins.faults import FaultRule
 from schemas.events import CallReceived
 from shared.circuits import OPENS_AFTER, Breaker, Circuit
-from shared.errors import Deferred, NotReady, PipelineError, TenantBlocked, TransientFailure
+from shared.errors import Deferred, NotReady, PipelineError, TenantBlocked, Throttled, TransientFailure
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.guarded import GuardedCrm
@@ -169,6 +169,33 @@ def test_what_time_mends_never_opens_a_circuit(guarded: Guarded) -> None:
         with pytest.raises(TransientFailure):
             GuardedCrm(gateway, guarded.breaker(), TENANT).sync_call(crm_call())
     assert guarded.store.read(TENANT, "hubspot") is None
+
+
+def test_a_vendor_that_throttles_again_and_again_is_left_alone_for_a_while(guarded: Guarded) -> None:
+    """Each 503 of ours would slow the subscription for every tenant."""
+    gateway = guarded.hubspot.bare_gateway("own", budget_s=0.2)
+
+    def throttled() -> PipelineError:
+        with pytest.raises((TransientFailure, Deferred)) as caught:
+            GuardedCrm(gateway, guarded.breaker(), TENANT).sync_call(crm_call())
+        return caught.value
+
+    policy = {"policyName": "TEN_SECONDLY_ROLLING"}
+    guarded.hubspot.plan.add(FaultRule(operation="*", kind="status", status=429, body=policy, times=1000))
+    kinds = [type(throttled()) for _ in range(OPENS_AFTER)]
+    assert kinds == [Throttled] * (OPENS_AFTER - 1) + [Deferred]
+    assert guarded.circuit().state == "throttled"
+    asked = guarded.asked()
+
+    told = throttled()
+    assert isinstance(told, Deferred)
+    assert (told.code, told.until, told.vendor) == ("hubspot_throttled", guarded.clock() + PROBE_EVERY, "hubspot")
+    assert guarded.asked() == asked, "nobody asks any more"
+
+    guarded.hubspot.clear_faults()
+    guarded.clock.moment += PROBE_EVERY
+    guarded.sync()
+    assert (guarded.circuit().state, guarded.circuit().failures) == ("closed", 0)
 
 
 def test_one_tenants_circuit_is_nobody_elses(guarded: Guarded) -> None:

@@ -6,8 +6,10 @@ The download is the real intake with a scripted recording host: the recording is
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,6 +21,7 @@ from schemas.analysis import CallAnalysis
 from schemas.calls import RecordingFacts
 from schemas.events import CallAnalyzed, CallReceived, Event, RecordingStored, WebhookKind
 from schemas.webhooks import details_of
+from shared.answers import Answer
 from shared.claims import Admission
 from shared.deliveries import Delivery, parse_event
 from shared.errors import Deferred
@@ -26,7 +29,7 @@ from shared.gateways.call_merger import SpannerCallMerger
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
 from shared.names import first_request_id, late_audio_request_id, side_request_id
-from shared.runner import Runner, StageSpec
+from shared.runner import Owner, Runner, StageSpec
 from shared.stage import CallChanges, Completed, StageContext
 from stages.download import intake
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
@@ -186,6 +189,41 @@ def ends_as_always(pipeline: Pipeline, triggers: Sequence[CallReceived]) -> None
     assert (state["details"].answered, state["details"].duration_s) == (True, 214), order
     assert pipeline.downloads == 1, f"the recording starts transcription once: {order}"
     assert pipeline.published(RecordingStored) == {first_request_id(OURS, CALL)}, order
+
+
+def test_a_recording_announced_in_the_moment_the_call_goes_on_without_it_is_not_forgotten(pipeline: Pipeline) -> None:
+    """One worker has looked at the call and finishes without audio; another has merged the link just before that."""
+    pipeline.deliver([FIVE[2]])
+    pipeline.clock.advance(WAIT.total_seconds())
+    merged, finished = threading.Event(), threading.Event()
+    spec = pipeline.runner.stage
+
+    def absorb_and_stop(event: Event, owner: Owner) -> Event | None:
+        assert spec.absorb
+        following = spec.absorb(event, owner)
+        merged.set()
+        assert finished.wait(30)
+        return following
+
+    with_audio = trigger("post_call", POST_CALL, 6)
+    other = replace(pipeline.runner, stage=replace(spec, absorb=absorb_and_stop))
+    delivery = Delivery("m", with_audio.model_dump_json().encode(), with_audio.attributes(), "s")
+
+    with ThreadPoolExecutor(1) as pool:
+
+        def run_beside_the_other(context: StageContext) -> Completed:
+            completed = spec.run(context)
+            answers.append(pool.submit(other.handle, delivery, with_audio))
+            assert merged.wait(30)
+            return completed
+
+        answers: list[Future[Answer]] = []
+        pipeline.runner = replace(pipeline.runner, stage=replace(spec, run=run_beside_the_other))
+        pipeline.deliver([FIVE[2]])
+        finished.set()
+        assert answers[0].result(30).status == 204
+
+    assert pipeline.published(CallReceived) == {late_audio_request_id(OURS, CALL)}
 
 
 def test_a_recording_that_comes_after_the_call_went_on_without_it_is_transcribed_once(pipeline: Pipeline) -> None:

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,7 +21,7 @@ import pytest
 from infra.local.plan import PROJECT_ROOT, worker_command, worker_identity
 from infra.local.ports import Ports
 from infra.local.standins.faults import FaultRule
-from shared.claims import ClaimLost, RunKey
+from shared.claims import Admission, ClaimLost, NewRun, RunKey
 from shared.errors import TransientFailure
 from shared.gateways.run_store import SpannerRunStore
 from shared.runner import Runner
@@ -83,6 +84,40 @@ def test_finished_and_lost_claims_are_not_given_back(bench: Bench) -> None:
     assert handle(stopping) == 204
     assert stopping.give_back_claims() == 0
     assert bench.run_row()["state"] == "done"
+
+
+def test_a_delivery_that_is_begun_after_the_claims_were_given_back_claims_nothing(bench: Bench) -> None:
+    """It waited for a free thread: nobody would give its claim back before the process is killed."""
+    stopping = bench.runner()
+    stopping.give_back_claims()
+
+    assert handle(stopping) == 503
+    assert bench.database.rows("SELECT stage FROM stage_runs") == []
+    assert bench.deliver() == 204, "another worker"
+
+
+class ClaimsSlowly(SpannerRunStore):
+    """The claims are given back while this claim's commit is under way."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.database.open, bench.database.vault)
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def insert(self, run: NewRun, admission: Admission | None) -> None:
+        super().insert(run, admission)
+        self.meanwhile()
+
+
+def test_a_claim_that_comes_while_the_claims_are_given_back_is_given_back_too(bench: Bench) -> None:
+    store = ClaimsSlowly(bench)
+    stopping = replace(bench.runner(), store=store)
+    store.meanwhile = stopping.give_back_claims
+
+    assert handle(stopping) == 503
+    assert bench.contexts == [], "no work is begun"
+    assert bench.run_row()["state"] == "retrying"
+    assert bench.run_row()["error_code"] == "worker_stopped"
+    assert bench.deliver() == 204, "no lease to wait for"
 
 
 class Unreachable(SpannerRunStore):

@@ -15,10 +15,12 @@ import pytest
 from google.api_core import exceptions as google_errors
 
 from schemas.events import Event, RecordingStored
+from shared.capacity import asleep
 from shared.deliveries import Delivery, parse_event
 from shared.errors import (
     Deferred,
     NotReady,
+    OutOfCapacity,
     PermanentFailure,
     PipelineError,
     TenantBlocked,
@@ -111,6 +113,12 @@ def of_vertex(error: Exception) -> PipelineError:
     with pytest.raises(PipelineError) as raised, vertex_translated(model="gemini", location="us"):
         raise error
     return raised.value
+
+
+def no_capacity() -> OutOfCapacity:
+    error = of_vertex(google_errors.ResourceExhausted("x"))
+    assert isinstance(error, OutOfCapacity)
+    return error
 
 
 def waits_for_speech(trouble: Trouble) -> None:
@@ -351,8 +359,11 @@ FAULTS = [
           S.DEFERRED, "download", "recording_not_ready", next_try="in 5 min", helps="goes on without"),
     Fault("the recording is a matter of seconds", stops("download", NotReady("recording_not_ready", "status 404")),
           S.RETRYING, "download", "recording_not_ready"),
-    Fault("the model has no capacity", stops("analyze", of_vertex(google_errors.ResourceExhausted("x"))), S.RETRYING,
-          "analyze", "vertex_resource_exhausted"),
+    Fault("the model has no capacity",
+          stops("analyze", lambda t: asleep(no_capacity(), now=t.clock(), pause=timedelta(minutes=5))),
+          S.DEFERRED, "analyze", "vertex_resource_exhausted", next_try="in 5 min"),
+    Fault("the model has had no capacity for hours", stops("analyze", no_capacity()), S.RETRYING, "analyze",
+          "vertex_resource_exhausted"),
     Fault("a vendor asks for a long pause",
           stops("transcribe", in_our_words("RESOURCE_EXHAUSTED", "slow", tried="BatchRecognize", retry_after_s=900)),
           S.DEFERRED, "transcribe", "speech_throttled", next_try="in 15 min"),
@@ -364,7 +375,7 @@ FAULTS = [
           "hubspot_401", says=("no call is sent there; one probe is due at",),
           next_try="once one call gets through to hubspot", command="pipeline tenant show acme-plumbing"),
     Fault("HubSpot's circuit is throttled", behind_the_circuit(hubspot(429, {"policyName": "DAILY"}), times=2),
-          S.DEFERRED, "crm_sync", "hubspot_daily_quota", says=("has no quota left for this tenant",)),
+          S.DEFERRED, "crm_sync", "hubspot_daily_quota", says=("has no quota left for this tenant now",)),
     Fault("HubSpot's property is missing",
           stops("crm_sync", hubspot(400, {"message": "PROPERTY_DOESNT_EXIST"})), S.BLOCKED, "crm_sync",
           "hubspot_property_missing"),

@@ -126,9 +126,23 @@ FAULTS = (
     Fault(
         "a worker that is told to stop keeps its claims",
         "shared/runner.py",
-        "self.store.sleep(key, token, stopping)\n                given_back += 1",
+        "self.store.sleep(key, token, _WORKER_STOPPED)\n                given_back += 1",
         "given_back += 1",
         ("tests/integration/test_shutdown.py",),
+    ),
+    Fault(
+        "a worker that has given its claims back claims again",
+        "shared/active_claims.py",
+        "self._closed = True",
+        "self._closed = False",
+        ("tests/integration/test_shutdown.py",),
+    ),
+    Fault(
+        "a recording announced as its call goes on without it is forgotten",
+        "shared/runner.py",
+        'if run is not None and run.state == "done":\n            self._publish_also',
+        "if run is None:\n            self._publish_also",
+        ("tests/integration/test_many_triggers.py",),
     ),
     Fault(
         "a tenant's mistake becomes a dead letter",
@@ -209,7 +223,7 @@ FAULTS = (
         "shared/sweeper.py",
         'log.warning("sweep_of_tenant_failed", tenant_id=tenant_id, code=error.code, detail=error.detail)',
         "break",
-        (_SWEEPER,),
+        ("tests/integration/test_sweeper_trouble.py",),
     ),
     Fault(
         "an open circuit lets everybody through",

@@ -14,10 +14,12 @@ from shared.errors import (
     Deferred,
     InvalidEvent,
     NotReady,
+    OutOfCapacity,
     PermanentFailure,
     PipelineError,
     StoreConflict,
     TenantBlocked,
+    Throttled,
     TransientFailure,
 )
 from shared.gateways.salesforce_errors import ERROR_TABLE
@@ -87,15 +89,15 @@ HUBSPOT = Table(
         http(409, PermanentFailure, "hubspot_conflict", "(a race that is lost again)", body={"category": "CONFLICT"}),
         http(422, PermanentFailure, "hubspot_refused", body={}),
         http(423, TransientFailure, "hubspot_locked", body={}),
-        http(429, TransientFailure, "hubspot_throttled", "`SECONDLY`", body={"policyName": "SECONDLY"}),
+        http(429, Throttled, "hubspot_throttled", "`SECONDLY`", body={"policyName": "SECONDLY"}),
         http(
             429,
-            TransientFailure,
+            Throttled,
             "hubspot_throttled",
             "`TEN_SECONDLY_ROLLING`",
             body={"policyName": "TEN_SECONDLY_ROLLING"},
         ),
-        http(429, TransientFailure, "hubspot_throttled", "without a policy", body={}),
+        http(429, Throttled, "hubspot_throttled", "without a policy", body={}),
         http(429, Deferred, "hubspot_daily_quota", "`DAILY`", body={"policyName": "DAILY"}),
         http(477, TransientFailure, "hubspot_477", "(the portal is being moved)", body={}),
         http(500, TransientFailure, "hubspot_500", body={}),
@@ -126,7 +128,7 @@ SPEECH = Table(
     "After an answer that leaves open whether the work was accepted, the running operations are searched for our "
     "output prefix and a match is adopted; these rows are what remains when there is none.",
     (
-        grpc("RESOURCE_EXHAUSTED", TransientFailure, "speech_throttled"),
+        grpc("RESOURCE_EXHAUSTED", OutOfCapacity, "speech_throttled"),
         grpc("UNAVAILABLE", TransientFailure, "speech_submit_unanswered"),
         grpc("DEADLINE_EXCEEDED", TransientFailure, "speech_submit_unanswered"),
         grpc("INTERNAL", TransientFailure, "speech_submit_unanswered"),
@@ -151,7 +153,7 @@ SPEECH_POLL = Table(
     (
         grpc("UNAVAILABLE", TransientFailure, "speech_unavailable"),
         grpc("DEADLINE_EXCEEDED", TransientFailure, "speech_timeout"),
-        grpc("RESOURCE_EXHAUSTED", TransientFailure, "speech_throttled"),
+        grpc("RESOURCE_EXHAUSTED", OutOfCapacity, "speech_throttled"),
         grpc("INTERNAL", TransientFailure, "speech_internal_error"),
         grpc("PERMISSION_DENIED", PermanentFailure, "speech_forbidden"),
         grpc("NOT_FOUND", PermanentFailure, "speech_operation_unknown"),
@@ -164,7 +166,7 @@ GEMINI = Table(
     "Vertex AI Gemini",
     "A reply that breaks our schema is asked for once more by the stage; then `model_reply_invalid`.",
     (
-        grpc("RESOURCE_EXHAUSTED", TransientFailure, "vertex_resource_exhausted"),
+        grpc("RESOURCE_EXHAUSTED", OutOfCapacity, "vertex_resource_exhausted"),
         grpc("UNAVAILABLE", TransientFailure, "vertex_unavailable"),
         grpc("DEADLINE_EXCEEDED", TransientFailure, "vertex_deadline_exceeded"),
         grpc("INTERNAL", TransientFailure, "vertex_internal"),
@@ -178,7 +180,16 @@ GEMINI = Table(
         grpc("FAILED_PRECONDITION", PermanentFailure, "vertex_failed_precondition"),
         *(
             Row(f"a reply that ends with `{reason}`", PermanentFailure, "model_refused", _ended_with(reason))
-            for reason in ("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "OTHER")
+            for reason in (
+                "SAFETY",
+                "RECITATION",
+                "BLOCKLIST",
+                "PROHIBITED_CONTENT",
+                "SPII",
+                "MODEL_ARMOR",
+                "MALFORMED_FUNCTION_CALL",
+                "OTHER",
+            )
         ),
         Row(
             "a prompt that was blocked",
@@ -234,7 +245,7 @@ RECORDINGS = Table(
         http(404, NotReady, "recording_not_ready", body=""),
         http(408, TransientFailure, "recording_unavailable", body=""),
         http(410, NotReady, "recording_not_ready", "(gone: the call goes on without audio)", body=""),
-        http(429, TransientFailure, "recording_throttled", body=""),
+        http(429, Throttled, "recording_throttled", body=""),
         http(500, TransientFailure, "recording_unavailable", body=""),
         http(503, TransientFailure, "recording_unavailable", body=""),
         Row("connection lost", TransientFailure, "recording_interrupted", DROPPED),
@@ -341,8 +352,10 @@ with the real gateway by `tests/contract/test_error_tables.py`, from which this 
 (`python -m tests.support.error_rows > docs/api/error-tables.md`).
 
 What follows from an error is the runner's affair ([architecture](../architecture.md)): `TransientFailure` and
-`NotReady` come again, `Deferred` sleeps until its time, `TenantBlocked` sleeps until a person of the tenant has mended
-it, `PermanentFailure` and `InvalidEvent` are dead letters. Short retries inside a gateway come before all of that.
+`NotReady` come again, `Deferred` sleeps until its time, `OutOfCapacity` sleeps for some minutes (after two hours it
+comes again instead), `TenantBlocked` sleeps until a person of the tenant has mended it, `PermanentFailure` and
+`InvalidEvent` are dead letters. `Throttled` is a `TransientFailure` that opens the tenant's circuit when it comes three
+times in a row. Short retries inside a gateway come before all of that.
 """
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.local.plan import PROJECT_ROOT
+from shared.settings import Settings
 from tests.support.gcloud import gcloud_fault
 from tests.unit.test_runbook import fault_of
 
@@ -113,6 +114,18 @@ def test_a_page_about_releases_shows_nothing_but_commands_that_resolve(page: Pat
 
     assert lines
     assert {line: what for line in lines if (what := fault(line))} == {}
+
+
+def test_each_default_that_a_page_states_is_the_settings_default() -> None:
+    """Written as: the name, then its seconds in brackets."""
+    defaults = {f"PIPELINE_{name.upper()}": field.default for name, field in Settings.model_fields.items()}
+    stated = [
+        (page.name, name, float(seconds.replace(",", "")))
+        for page in PAGES
+        for name, seconds in re.findall(r"`(PIPELINE_[A-Z_]+_S)`\s\(([\d.,]+)\ss\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(stated) > 5
+    assert [item for item in stated if defaults[item[1]] != item[2]] == []
 
 
 def test_every_link_of_every_page_leads_somewhere() -> None:

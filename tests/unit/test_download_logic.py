@@ -89,6 +89,22 @@ def test_without_a_start_time_the_wait_counts_from_the_webhook() -> None:
     assert after_not_ready(details, now=STARTED + timedelta(seconds=600), **wait) == StopWaiting()
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"started_at": STARTED + timedelta(days=2)}, {"duration_s": 1_000_000}],
+    ids=["a start in the future", "longer than it can have been"],
+)
+def test_a_call_that_seems_not_to_be_over_yet_is_not_looked_for_every_few_seconds_for_ever(
+    fields: dict[str, Any],
+) -> None:
+    """Clocks and time zones differ. The webhook came after the call: the wait counts from there at the latest."""
+    wait: dict[str, Any] = {"received_at": STARTED, "wait_deadline_s": 3600}
+    details = call(**fields)
+    assert after_not_ready(details, now=STARTED + timedelta(minutes=1), **wait) == LookSoon()
+    assert isinstance(after_not_ready(details, now=STARTED + timedelta(minutes=10), **wait), LookAt)
+    assert after_not_ready(details, now=STARTED + timedelta(hours=1), **wait) == StopWaiting()
+
+
 @given(deadline_s=st.integers(0, 86_400))
 def test_waiting_always_moves_forward_and_always_ends(deadline_s: int) -> None:
     details, now, looks = call(duration_s=0), STARTED + timedelta(minutes=2), 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.calls import Marketing
 from schemas.crm import CrmSection
-from shared.errors import Deferred, PermanentFailure, TenantBlocked, TransientFailure
+from shared.errors import Deferred, PermanentFailure, TenantBlocked, Throttled, TransientFailure
 from shared.gateways.caller_names import person_name
 from shared.gateways.hubspot_errors import RecordConflict, RecordMissing, failure, item_failure, next_daily_look
 from shared.gateways.hubspot_mapping import (
@@ -207,9 +207,9 @@ def test_plain_text_keeps_line_breaks_only() -> None:
 @pytest.mark.parametrize(
     ("status", "document", "kind", "wait_s"),
     [
-        (429, {"policyName": "SECONDLY"}, TransientFailure, 1.0),
-        (429, {"policyName": "TEN_SECONDLY_ROLLING"}, TransientFailure, 10.0),
-        (429, None, TransientFailure, 1.0),
+        (429, {"policyName": "SECONDLY"}, Throttled, 1.0),
+        (429, {"policyName": "TEN_SECONDLY_ROLLING"}, Throttled, 10.0),
+        (429, None, Throttled, 1.0),
         (423, {}, TransientFailure, 2.0),
         (500, "text", TransientFailure, None),
         (302, None, TransientFailure, None),
@@ -259,7 +259,7 @@ def test_daily_quota_parks_the_call() -> None:
         ({"category": "VALIDATION_ERROR", "message": "ext_call_id is not a unique property"}, TenantBlocked),
         ({"category": "OBJECT_NOT_FOUND"}, RecordMissing),
         ({"category": "MISSING_SCOPES"}, TenantBlocked),
-        ({"category": "RATE_LIMITS"}, TransientFailure),
+        ({"category": "RATE_LIMITS"}, Throttled),
         ({"category": "SOMETHING_NEW"}, TransientFailure),
         ("not an object", TransientFailure),
     ],

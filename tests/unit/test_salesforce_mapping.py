@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.calls import Marketing
 from schemas.crm import CrmSection
-from shared.errors import ConfigurationError, PermanentFailure, TenantBlocked, TransientFailure
+from shared.errors import ConfigurationError, PermanentFailure, TenantBlocked, Throttled, TransientFailure
 from shared.gateways.salesforce_auth import INSTANCE_DOMAINS, check_override, is_https_host_of, parse_credentials
 from shared.gateways.salesforce_errors import Refusal, read_problem
 from shared.gateways.salesforce_fields import (
@@ -265,7 +265,7 @@ class TestErrors:
         ("status", "kind"),
         [
             (500, TransientFailure),
-            (429, TransientFailure),
+            (429, Throttled),
             (302, TransientFailure),
             (403, TenantBlocked),
             (404, PermanentFailure),
