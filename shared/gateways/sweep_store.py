@@ -19,6 +19,8 @@ from shared.sweeper import OverdueRun, StuckRequest
 
 log = structlog.get_logger()
 
+_DOES_NOT_OPEN = "does not open"
+"""In the place of an event: no JSON, so the sweeper leaves it alone."""
 _TENANT = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
 
 
@@ -96,9 +98,11 @@ def _stuck(row: list[Any], vault: TenantVault) -> StuckRequest:
 
 
 def _opened(vault: TenantVault, call_id: str, field: str, stored: str) -> str:
-    """Empty for an event that cannot be opened: one damaged row must not plug its tenant's sweep."""
+    """An event that does not open becomes one that cannot be read: the tenant's others must be swept all the same."""
     try:
         return open_event(vault, call_id, field, stored)
-    except (PermanentFailure, ValueError):
-        log.warning("stored_event_not_opened", tenant_id=vault.tenant_id, call_id=call_id, field=field)
-        return ""
+    except PermanentFailure as error:
+        log.error("swept_event_unreadable", code=error.code, detail=error.detail, tenant_id=vault.tenant_id)
+        return _DOES_NOT_OPEN
+    except ValueError:  # cut off: the sweeper says so
+        return _DOES_NOT_OPEN
