@@ -153,7 +153,8 @@ def test_rows_from_before_encryption_are_read_as_they_are(pipeline_database: Pip
 
     assert details_of(pipeline_database).caller_number == NUMBER
     merger = SpannerCallMerger(pipeline_database.open, pipeline_database.vault)
-    merger.merge(OURS, Merged(CallDetails(call_id=CALL, caller_name=NAME), {}), now=NOON)
+    news = Merged(CallDetails(call_id=CALL, caller_name=NAME), {"caller_name": (1, NOON.isoformat())})
+    merger.merge(OURS, news, now=NOON)
     assert NUMBER not in stored(pipeline_database), "the first change seals the row"
 
 
