@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from infra.load.report import SLO_P95_S
 from infra.local.plan import PROJECT_ROOT
 from tests.e2e.command_line import pipeline
 from tests.support.gcloud import FakeGcloud
@@ -31,9 +33,11 @@ def test_a_short_load_loses_nothing(local_stack: LocalStack, tmp_path: Path) -> 
         *("--state-dir", str(local_stack.state_dir)),
     )
 
-    document = ran.document()
+    document = json.loads(ran.out)
+    # The objective is a matter of this machine, and of what else runs on it.
     assert document["statuses"] == {"202": 20}
     assert document["states"] == {"done": 20}
+    assert ran.status == (0 if document["latency_ms"]["p95"] < SLO_P95_S * 1000 else 1), ran.err
     assert len(document["end_to_end_s"]) == len(document["latency_ms"]) > 0
     assert plot.is_file()
 
