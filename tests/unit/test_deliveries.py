@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.events import (
@@ -125,6 +125,7 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # the machine's affair: four workers share two cores
 @given(st.binary(max_size=100) | DOCUMENTS.map(lambda document: json.dumps(document).encode()))
 def test_any_message_is_an_event_or_refused_in_our_own_words(data: bytes) -> None:
     try:
