@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from shared.dead_letters import LETTER_STATES, LetterFilter
 from shared.desk import Desk
-from shared.desk_jobs import JobReport, ReplayOptions
+from shared.desk_jobs import MOST_A_SECOND, JobReport, ReplayOptions
 from shared.desk_replay import ReplayDesk
 from shared.desk_replay_run import JobRun
 from shared.errors import ConfigurationError, TransientFailure
-
-_AT_ONCE = 1000.0
 
 
 def replay_one(desk: Desk, tenant_id: str, dead_letter_id: str, *, actor: str) -> JobReport:
     """Replay one letter without waiting for its outcome. Raises as `Desk.replay` does."""
     replays = ReplayDesk(desk)
     wanted = LetterFilter(tenant_id=tenant_id, states=LETTER_STATES, ids=(dead_letter_id,))
-    options = ReplayOptions(rate=_AT_ONCE, wait_s=0)
+    options = ReplayOptions(rate=MOST_A_SECOND, wait_s=0)
     plan = replays.plan(wanted, options, words=dead_letter_id)
     if not plan.letters:
         why = ", ".join(plan.left_out).replace("_", " ")
