@@ -212,6 +212,32 @@ class Org:
             self._records, self._deleted, self._born = kept
             raise
 
+    # --- over a restart (keeping.py) -------------------------------------------------------------
+
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Any]]:
+        with self.lock:
+            yield {
+                "org_number": self._org_number,
+                "settings": self.settings,
+                "objects": self.objects,
+                "ungranted": self._ungranted,
+                "requests": self.requests,
+                "api_calls": self.api_calls,
+                "next_number": self._next_number,
+                "records": self._records,
+                "deleted": self._deleted,
+                "born": self._born,
+            }
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        """Of an org with the same number."""
+        with self.lock:
+            self.settings, self.objects, self._ungranted = kept["settings"], kept["objects"], kept["ungranted"]
+            self.requests, self.api_calls = kept["requests"], kept["api_calls"]
+            self._next_number, self._records = kept["next_number"], kept["records"]
+            self._deleted, self._born = kept["deleted"], kept["born"]
+
     # --- rules -----------------------------------------------------------------------------------
 
     def _check_links(self, values: Mapping[str, Any]) -> None:
