@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -12,6 +14,10 @@ from google.cloud.speech_v2 import SpeechClient
 from google.cloud.speech_v2.services.speech.transports import SpeechGrpcTransport
 
 from infra.local.chaos.evidence import recognitions_of
+from infra.local.standins.faults import FaultPlan
+from infra.local.standins.speech_files import FileTranscriber
+from infra.local.standins.speech_jobs import OperationBook
+from infra.local.standins.speech_sidecar import RegisteredSidecars, Sidecar
 from infra.local.standins.speech_storage import AudioStorage
 from tests.contract.speech.calls import BUCKET, SEPARATE, TWO_PARTIES, request_for
 from tests.support.standin_process import standin_process
@@ -56,3 +62,45 @@ def test_operations_are_taken_up_where_the_old_process_left_them(
         assert again.name not in {first.name, second.name}
         with pytest.raises(InvalidArgument, match="word_level_timestamps"):
             client.batch_recognize(request=request_for(done, enable_word_time_offsets=True), timeout=30)
+
+
+class SlowStorage(AudioStorage):
+    """Takes an output only when the test lets it."""
+
+    def __init__(self, base_url: str) -> None:
+        super().__init__(base_url)
+        self.asked, self.allowed = threading.Event(), threading.Event()
+
+    def write(self, uri: str, data: bytes) -> None:
+        self.asked.set()
+        assert self.allowed.wait(timeout=30)
+        super().write(uri, data)
+
+
+def test_an_operation_whose_output_lies_there_is_kept_as_done(storage_url: str, call_audio: str) -> None:
+    """Its next process would write once more, after the pipeline has read and removed the first: nobody's object."""
+    storage, sidecars, plan = SlowStorage(storage_url), RegisteredSidecars(), FaultPlan()
+    sidecars.add("*", Sidecar.model_validate(TWO_PARTIES))
+    book = OperationBook(FileTranscriber(storage, None, plan, sidecars), plan, workers=1)
+    kept: list[dict[str, Any]] = []
+
+    def stand_still() -> None:
+        with book.standing_still() as everything:
+            kept.append(everything)
+
+    book.start(request_for(call_audio))
+    assert storage.asked.wait(timeout=30)
+    ending = threading.Thread(target=stand_still, daemon=True)
+    ending.start()
+    ending.join(timeout=0.3)  # whoever does not wait for the output is through by now
+    storage.allowed.set()
+    ending.join(timeout=30)
+
+    after = OperationBook(FileTranscriber(storage, None, plan, sidecars), plan, workers=1)
+    after.take_up(kept[0])
+    (operation,) = after.state()["operations"]
+    assert (operation["done"], operation["billed_s"]) == (True, 4)
+    assert operation == book.state()["operations"][0]
+    for one in (book, after):
+        one.close()
+    storage.close()
