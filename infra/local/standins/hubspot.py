@@ -26,10 +26,11 @@ def create_app(
     *, tokens: Mapping[str, str] | None = None, plan: FaultPlan | None = None, lag: IndexLag | None = None
 ) -> Flask:
     """The stand-in. `tokens` maps an accepted token to its portal's name; None takes any starting with `pat-`."""
-    return _app_of(HubSpot(tokens=tokens, plan=plan or FaultPlan(), lag=lag or IndexLag()))
+    return app_of(HubSpot(tokens=tokens, plan=plan or FaultPlan(), lag=lag or IndexLag()))
 
 
-def _app_of(hub: HubSpot) -> Flask:
+def app_of(hub: HubSpot) -> Flask:
+    """The stand-in in front of a hub that may hold something already."""
     app = Flask(__name__)
     app.register_blueprint(admin_blueprint(hub.plan, state=hub.state, reset=hub.reset))
     app.register_error_handler(Refused, refusal)
@@ -70,7 +71,7 @@ def main() -> None:
     options = http_arguments("hubspot")
     hub = HubSpot(tokens=None, plan=FaultPlan(), lag=IndexLag())
     keep(options.state, {"hubspot": hub})
-    make_http_server(_app_of(hub), options.port).serve_forever()
+    make_http_server(app_of(hub), options.port).serve_forever()
 
 
 if __name__ == "__main__":
