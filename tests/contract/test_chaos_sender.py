@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from flask import Flask, jsonify, request
+from flask import Flask, Response, jsonify, request
 
 from infra.local.chaos.calls import PlannedCall, Post
 from infra.local.chaos.sender import Sender
@@ -32,14 +32,14 @@ class Neighbours:
         app = Flask("neighbours")
 
         @app.post("/_standin/recordings")
-        def recordings() -> tuple[object, int]:
+        def recordings() -> tuple[Response | str, int]:
             self.callrail_away_for -= 1
             if self.callrail_away_for >= 0:
                 return "", 503
             return jsonify(recording="https://app.callrail.com/calls/CAL1/recording/redirect?access_key=k"), 201
 
         @app.post(WEBHOOK_PATH)
-        def webhook() -> tuple[object, int]:
+        def webhook() -> tuple[Response | str, int]:
             self.bodies.append(request.get_data())
             self.receiver_away_for -= 1
             return ("", 503) if self.receiver_away_for >= 0 else (jsonify(request_id="r-1"), 202)
