@@ -22,10 +22,10 @@ from shared.desk_jobs import (
 )
 from shared.desk_pace import LiveTime
 from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, update_rows
-from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, execute, write_audit
+from shared.gateways.dead_letter_changes import Statement, execute, write_audit
 from shared.gateways.queries import query
-from shared.gateways.sealed_events import event_field, seal_event
-from shared.gateways.vault import TenantVault, Vault
+from shared.gateways.replay_starts import start_replay
+from shared.gateways.vault import Vault
 
 _JOB_KEY = {"tenant_id": param_types.STRING, "job_id": param_types.STRING}
 _TIMES = ("received_after", "ended_after")
@@ -141,23 +141,7 @@ class ReplayJobs:
         return self._with_audit(job, _job_statement(job, "stop_job", values), audit)
 
     def start_replay(self, start: ReplayStart) -> bool:
-        letter = start.letter
-        item = ReplayItem(letter.tenant_id, letter.dead_letter_id, 0, "sent", replay_number=letter.replays + 1)
-        vault = self._vault.of(letter.tenant_id)
-        if start.edited_event is not None:
-            vault.warm()
-
-        def work(transaction: Any) -> bool:
-            if not execute(transaction, _mark_letter(start)):
-                return False
-            for statement in _reopenings(start, vault):
-                execute(transaction, statement)
-            transaction.update("replay_items", _OUTCOME_COLUMNS, [_outcome_row(start.job_id, item)])
-            write_audit(transaction, letter.tenant_id, start.audit)
-            return True
-
-        started: bool = transact(self._open, work, what="start a replay", tag="start_replay")
-        return started
+        return start_replay(self._open, start, self._vault)
 
     def mark_items(self, job: ReplayJob, items: Sequence[ReplayItem]) -> None:
         for part in _parts(items, _ITEMS_A_COMMIT):
@@ -193,48 +177,6 @@ class ReplayJobs:
 
 
 # --- statements ---------------------------------------------------------------------------------------
-
-
-def _mark_letter(start: ReplayStart) -> Statement:
-    """Whether the letter's row is as expected decides about everything else."""
-    letter = start.letter
-    params: dict[str, Any] = {
-        "tenant_id": letter.tenant_id,
-        "dead_letter_id": letter.dead_letter_id,
-        "actor": start.audit.actor[:200],
-        "current_request_id": start.request_id or None,
-        "replays": letter.replays,
-        "stalled_before": start.stalled_before,
-    }
-    types = LETTER_KEY | {
-        "actor": param_types.STRING,
-        "current_request_id": param_types.STRING,
-        "replays": param_types.INT64,
-        "stalled_before": param_types.TIMESTAMP,
-    }
-    return query("dead_letters", "start_replay"), params, types
-
-
-def _reopenings(start: ReplayStart, vault: TenantVault) -> Iterator[Statement]:
-    letter = start.letter
-    if start.opens_request:
-        params = {
-            "tenant_id": letter.tenant_id,
-            "request_id": letter.request_id,
-            "new_request_id": start.request_id,
-            "stage": start.stage,
-        }
-        yield query("dead_letters", "open_rerun"), params, dict.fromkeys(params, param_types.STRING)
-        return
-    run = {"tenant_id": letter.tenant_id, "request_id": start.request_id, "stage": start.stage}
-    types = dict.fromkeys(run, param_types.STRING)
-    if start.edited_event is not None:
-        # Before the run is reopened: what follows leaves a commit timestamp that this transaction cannot read past.
-        field = event_field(start.request_id, start.stage)
-        edited = {**run, "event": seal_event(vault, letter.call_id, field, start.edited_event)}
-        yield query("dead_letters", "replace_run_event"), edited, {**types, "event": param_types.STRING}
-    yield query("runs", "reopen_run"), run, types
-    yield query("runs", "reopen_request"), run, types
 
 
 def _job_statement(job: ReplayJob, name: str, values: dict[str, tuple[Any, Any]]) -> Statement:

@@ -236,9 +236,9 @@ FAULTS = (
     Fault(
         # What the operator is told before is a second guard: this one holds against two operators at once.
         "a letter that is being replayed is replayed again",
-        "sql/queries/dead_letters.sql",
-        "AND replays = @replays\n  AND (state = 'open' OR (state = 'replaying' AND replayed_at <= @stalled_before))",
-        "AND (replays >= @replays OR replayed_at <= @stalled_before)",
+        "shared/gateways/replay_starts.py",
+        'return replays == letter.replays and (state == "open" or has_stalled)',
+        "return replays >= letter.replays or has_stalled",
         (_REPLAY,),
     ),
     Fault(
