@@ -139,9 +139,9 @@ FAULTS = (
     ),
     Fault(
         "a recording announced as its call goes on without it is forgotten",
-        "shared/runner.py",
-        'if run is not None and run.state == "done":\n            self._publish_also',
-        "if run is None:\n            self._publish_also",
+        "shared/gateways/run_store.py",
+        "            only.check(transaction)\n            _write_results",
+        "            _write_results",
         ("tests/integration/test_many_triggers.py",),
     ),
     Fault(
