@@ -167,6 +167,7 @@ class RunStore(Protocol):
     def finish(self, run: StageRun, completed: Completed) -> None:
         """Record results, state and next event in one commit.
 
-        Raises `AlreadyThere` when another worker recorded this run first; its results stand.
+        Raises `AlreadyThere` when another worker recorded this run first; its results stand. `NotReady` when the call
+        is not as `completed.call_as_of` says any more: nothing was recorded. That is one read more.
         """
         ...

@@ -33,6 +33,7 @@ POINTS = {
     "stage_run": "the stage has returned its results",
     "recorded": "results and next event are committed",
     "published": "the next event is published; Pub/Sub has no answer",
+    "absorbed": "a repeated event's news are merged into the call; what follows from them is not published",
     "published_beside": "an event beside the stage's own is published",
     "before_sleep": "the stage has stopped or waits for an outside job; the row does not say so",
     "after_sleep": "the row says how the stage stopped",

@@ -223,19 +223,13 @@ class Runner:
     def _absorb_and_read(self, key: RunKey, event: Event | TranscriptionOutput, owner: Owner) -> StageRun | None:
         """The row, after the event's news was taken in: they may be what the row waits for.
 
-        Where the stage was finished in between, they are taken in once more: whoever finished it had perhaps looked at
-        the call before them, and what follows from both together nobody has seen yet.
+        Whoever works on the stage meanwhile and has not seen them cannot record what they make untrue (`call_as_of`).
         """
-        run = self.store.read(key)
-        if self.stage.absorb is None or not isinstance(event, Event):
-            return run
-        self._publish_also(self.stage.absorb(event, owner))
-        if run is not None and run.state == "done":
-            return run
-        run = self.store.read(key)
-        if run is not None and run.state == "done":
-            self._publish_also(self.stage.absorb(event, owner))
-        return run
+        if self.stage.absorb is not None and isinstance(event, Event):
+            also = self.stage.absorb(event, owner)
+            crash_point("absorbed")
+            self._publish_also(also)
+        return self.store.read(key)
 
     def _take_over(self, run: StageRun) -> StageRun:
         token = str(uuid4())
@@ -331,6 +325,8 @@ class Runner:
         except AlreadyThere:
             log.info("finished_by_another")
             return self._repeat_stored(run.key, delivery)
+        except NotReady as changed:
+            return self._stop(run, delivery, changed)
         used = note_done(self.telemetry, run, completed, now=self.now())
         crash_point("recorded")
         answer = self._publish_next(next_event, delivery)

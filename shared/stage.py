@@ -75,5 +75,8 @@ class Completed:
     changes: CallChanges = field(default_factory=CallChanges)
     usage: Usage = field(default_factory=Usage)
     request_state: Literal["active", "done", "not_processed"] = "active"
+    call_as_of: datetime | None = None
+    """The call's `updated_at` as read, for results that hold only while it is so: changed since, nothing is recorded
+    and the stage runs again."""
     received_at: datetime | None = None
     """When the call's webhook arrived, said by the stage after which every CRM holds the call; only to measure."""

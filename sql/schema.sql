@@ -892,3 +892,12 @@ GRANT UPDATE (request_id, tenant_id) ON TABLE processing_requests TO ROLE operat
 
 -- only: spanner
 GRANT UPDATE (request_id, stage, tenant_id) ON TABLE stage_runs TO ROLE operator;
+
+-- ---- 013_replays_by_key.sql ----
+
+-- A replay's moment is its commit's: it is written by key, without a statement that could ask the database's clock.
+ALTER TABLE dead_letters ALTER COLUMN replayed_at SET OPTIONS (allow_commit_timestamp = true);
+
+-- only: spanner
+-- A mutation names its row's key.
+GRANT UPDATE (dead_letter_id, tenant_id) ON TABLE dead_letters TO ROLE operator;

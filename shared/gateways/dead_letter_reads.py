@@ -24,6 +24,7 @@ from shared.dead_letters import (
     UsageAverage,
 )
 from shared.gateways.database import OpenDatabase, read_rows
+from shared.gateways.keyed_rows import read_row
 from shared.gateways.queries import query
 from shared.gateways.sealed_events import event_field, open_event
 from shared.gateways.vault import Vault
@@ -40,6 +41,13 @@ _FILTER = {
     "ids": _STRINGS,
     "row_limit": param_types.INT64,
 }
+
+
+_LETTER_COLUMNS = (
+    *("request_id", "call_id", "stage", "state", "reason", "detail", "fix", "attempts", "occurrences", "replays"),
+    *("created_at", "updated_at", "current_request_id", "failed_at", "replayed_at", "replayed_by", "closed_at"),
+    *("note", "discard_reason", "copy_of", "kept_until", "topic", "event", "attributes"),
+)
 
 
 class LetterReads:
@@ -62,13 +70,28 @@ class LetterReads:
         return [LetterGroup(*row) for row in self._read("group_letters", _filter_params(tenant_id, wanted), types)]
 
     def read(self, tenant_id: str, dead_letter_id: str) -> DeadLetterBody | None:
-        rows = self._read("read_letter", {"tenant_id": tenant_id, "dead_letter_id": dead_letter_id}, _LETTER)
-        if not rows:
+        """By key, as a replay reads letters one by one (see `keyed_rows`)."""
+        key = {"tenant_id": tenant_id, "dead_letter_id": dead_letter_id}
+        row = read_row(self._open, "dead_letters", _LETTER_COLUMNS, key, what="read a dead letter")
+        if row is None:
             return None
-        *fields, topic, event, attributes = rows[0]
-        letter = DeadLetter(*fields)
-        event = self._vault.of(tenant_id).open(letter.call_id, f"letter/{dead_letter_id}", event)
-        return DeadLetterBody(letter, topic, event, dict(attributes))
+        stored = dict(zip(_LETTER_COLUMNS, row, strict=True))
+        topic, event, attributes = (stored.pop(name) for name in ("topic", "event", "attributes"))
+        current = stored.pop("current_request_id") or stored["request_id"]
+        run_key = {"tenant_id": tenant_id, "request_id": current, "stage": stored["stage"]}
+        run = read_row(self._open, "stage_runs", ("error_code", "state"), run_key, what="read a dead letter's run")
+        error_code, run_state = run or (None, None)
+        letter = DeadLetter(
+            tenant_id=tenant_id,
+            dead_letter_id=dead_letter_id,
+            **stored,
+            current_request_id=current,
+            error_code=error_code,
+            run_state=run_state,
+            has_topic=bool(topic),
+        )
+        opened = self._vault.of(tenant_id).open(letter.call_id, f"letter/{dead_letter_id}", event)
+        return DeadLetterBody(letter, topic, opened, dict(attributes))
 
     def failures(self, tenant_id: str, dead_letter_id: str) -> list[Failure]:
         rows = self._read("failures_of", {"tenant_id": tenant_id, "dead_letter_id": dead_letter_id}, _LETTER)
@@ -92,11 +115,11 @@ class LetterReads:
         return [ReplayLine(*row) for row in self._read("replays_of_letter", params, _LETTER, file_name="replays")]
 
     def event_of_stage(self, tenant_id: str, request_id: str, stage: str) -> str | None:
-        params = {"tenant_id": tenant_id, "request_id": request_id, "stage": stage}
-        rows = self._read("event_of_stage", params, dict.fromkeys(params, param_types.STRING))
-        if not rows:
+        key = {"tenant_id": tenant_id, "request_id": request_id, "stage": stage}
+        row = read_row(self._open, "stage_runs", ("event", "call_id"), key, what="read a stage's event")
+        if row is None:
             return None
-        event, call_id = rows[0]
+        event, call_id = row
         return open_event(self._vault.of(tenant_id), call_id, event_field(request_id, stage), event)
 
     def counts(self, tenant_id: str, *, since: datetime) -> list[StateCount]:

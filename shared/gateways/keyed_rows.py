@@ -40,6 +40,11 @@ class ExpectedRow:
     expected: Mapping[str, Any]
     refusal: PipelineError
 
+    def check(self, transaction: Any) -> None:
+        """Raise the refusal unless the row, which is locked until the commit, is as expected."""
+        if row_of(transaction, self.table, tuple(self.expected), self.key) != list(self.expected.values()):
+            raise self.refusal
+
 
 def put(mutation: Callable[..., None], table: str, **row: Any) -> None:
     """Buffer one row by column names (`insert`, `update` or `insert_or_update` of a batch or a transaction)."""
@@ -95,8 +100,8 @@ def update_if(
         row = row_of(transaction, change.table, tuple(change.expected), change.key)
         if row != list(change.expected.values()):
             return False
-        if only and row_of(transaction, only.table, tuple(only.expected), only.key) != list(only.expected.values()):
-            raise only.refusal
+        if only:
+            only.check(transaction)
         for update in (change, *also):
             put(transaction.update, update.table, **update.key, **update.values)
         return True

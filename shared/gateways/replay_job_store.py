@@ -22,13 +22,12 @@ from shared.desk_jobs import (
 )
 from shared.desk_pace import LiveTime
 from shared.gateways.database import OpenDatabase, blind_commit, read_rows, transact, update_rows
-from shared.gateways.dead_letter_changes import LETTER_KEY, Statement, execute, write_audit
+from shared.gateways.dead_letter_changes import Statement, execute, write_audit
 from shared.gateways.queries import query
-from shared.gateways.sealed_events import event_field, seal_event
-from shared.gateways.vault import TenantVault, Vault
+from shared.gateways.replay_starts import start_replay
+from shared.gateways.vault import Vault
 
 _JOB_KEY = {"tenant_id": param_types.STRING, "job_id": param_types.STRING}
-_TIMES = ("received_after", "ended_after")
 _ITEMS_A_COMMIT = 1000
 """A commit takes 80,000 values; an item and its index entry are about twenty."""
 _MAX_REASON = 500
@@ -92,19 +91,15 @@ class ReplayJobs:
                 counts[(state, reason)] += letters
         return counts
 
-    def live_times(self, job: ReplayJob, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:
-        types = {"tenant_id": param_types.STRING, **dict.fromkeys(_TIMES, param_types.TIMESTAMP)}
-        return [
-            LiveTime(ended_us / 1e6, took_us / 1e6)
-            for tenant_id in job.tenants
-            for ended_us, took_us in read_rows(
-                self._open,
-                query("replays", "live_times"),
-                {"tenant_id": tenant_id, "received_after": received_after, "ended_after": ended_after},
-                types,
-                what="look at live calls",
-            )
-        ]
+    def live_times(self, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:
+        rows = read_rows(
+            self._open,
+            query("replays", "live_times"),
+            {"received_after": received_after, "ended_after": ended_after},
+            {"received_after": param_types.TIMESTAMP, "ended_after": param_types.TIMESTAMP},
+            what="look at live calls",
+        )
+        return [LiveTime(ended_us / 1e6, took_us / 1e6) for ended_us, took_us in rows]
 
     def take_job(self, job: ReplayJob, *, lock_token: str, lease_s: int) -> bool:
         values = {"lock_token": (lock_token, param_types.STRING), "lease_s": (lease_s, param_types.INT64)}
@@ -141,23 +136,7 @@ class ReplayJobs:
         return self._with_audit(job, _job_statement(job, "stop_job", values), audit)
 
     def start_replay(self, start: ReplayStart) -> bool:
-        letter = start.letter
-        item = ReplayItem(letter.tenant_id, letter.dead_letter_id, 0, "sent", replay_number=letter.replays + 1)
-        vault = self._vault.of(letter.tenant_id)
-        if start.edited_event is not None:
-            vault.warm()
-
-        def work(transaction: Any) -> bool:
-            if not execute(transaction, _mark_letter(start)):
-                return False
-            for statement in _reopenings(start, vault):
-                execute(transaction, statement)
-            transaction.update("replay_items", _OUTCOME_COLUMNS, [_outcome_row(start.job_id, item)])
-            write_audit(transaction, letter.tenant_id, start.audit)
-            return True
-
-        started: bool = transact(self._open, work, what="start a replay", tag="start_replay")
-        return started
+        return start_replay(self._open, start, self._vault)
 
     def mark_items(self, job: ReplayJob, items: Sequence[ReplayItem]) -> None:
         for part in _parts(items, _ITEMS_A_COMMIT):
@@ -193,48 +172,6 @@ class ReplayJobs:
 
 
 # --- statements ---------------------------------------------------------------------------------------
-
-
-def _mark_letter(start: ReplayStart) -> Statement:
-    """Whether the letter's row is as expected decides about everything else."""
-    letter = start.letter
-    params: dict[str, Any] = {
-        "tenant_id": letter.tenant_id,
-        "dead_letter_id": letter.dead_letter_id,
-        "actor": start.audit.actor[:200],
-        "current_request_id": start.request_id or None,
-        "replays": letter.replays,
-        "stalled_before": start.stalled_before,
-    }
-    types = LETTER_KEY | {
-        "actor": param_types.STRING,
-        "current_request_id": param_types.STRING,
-        "replays": param_types.INT64,
-        "stalled_before": param_types.TIMESTAMP,
-    }
-    return query("dead_letters", "start_replay"), params, types
-
-
-def _reopenings(start: ReplayStart, vault: TenantVault) -> Iterator[Statement]:
-    letter = start.letter
-    if start.opens_request:
-        params = {
-            "tenant_id": letter.tenant_id,
-            "request_id": letter.request_id,
-            "new_request_id": start.request_id,
-            "stage": start.stage,
-        }
-        yield query("dead_letters", "open_rerun"), params, dict.fromkeys(params, param_types.STRING)
-        return
-    run = {"tenant_id": letter.tenant_id, "request_id": start.request_id, "stage": start.stage}
-    types = dict.fromkeys(run, param_types.STRING)
-    if start.edited_event is not None:
-        # Before the run is reopened: what follows leaves a commit timestamp that this transaction cannot read past.
-        field = event_field(start.request_id, start.stage)
-        edited = {**run, "event": seal_event(vault, letter.call_id, field, start.edited_event)}
-        yield query("dead_letters", "replace_run_event"), edited, {**types, "event": param_types.STRING}
-    yield query("runs", "reopen_run"), run, types
-    yield query("runs", "reopen_request"), run, types
 
 
 def _job_statement(job: ReplayJob, name: str, values: dict[str, tuple[Any, Any]]) -> Statement:

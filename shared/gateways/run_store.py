@@ -2,7 +2,7 @@
 
 Happy path: `insert` and `finish` are blind mutations (one commit each, no read, no lock). `finish` inserts the run's
 ledger row, and that insert decides between two workers that finish the same run. Everything off the happy path
-is a read of what is expected and an update in one transaction.
+is a read of what is expected and an update in one transaction, and so is a result that holds only for the call as read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from schemas.calls import CrmRecord
 from shared.claims import Admission, CallVersion, ClaimLost, NewRun, RunKey, Sleep, StageRun, attempt_after
 from shared.errors import AlreadyThere, NotReady
 from shared.gateways.admission import admit, admit_to_known_call, insert_run
-from shared.gateways.database import OpenDatabase, blind_commit
+from shared.gateways.database import OpenDatabase, blind_commit, transact
 from shared.gateways.keyed_rows import ConditionalUpdate, ExpectedRow, RowUpdate, put, read_row, update_if
 from shared.gateways.sealed_events import event_field, next_event_field, open_event, seal_event
 from shared.gateways.vault import TenantVault, Vault
@@ -108,13 +108,19 @@ class SpannerRunStore:
         self._conditional(key, "sleep", values, expected=_running(claim_token), also=also)
 
     def finish(self, run: StageRun, completed: Completed) -> None:
-        vault = self._vault.of(run.key.tenant_id)
-        with blind_commit(self._open, what=f"finish {run.key.stage}") as batch:
-            _write_ledger(batch, run, completed)
-            _write_run_done(batch, run, completed, vault)
-            _write_request(batch, run, completed)
-            _write_call(batch, run, completed.changes, vault)
-            _write_crm(batch, run, completed.changes.crm)
+        vault, what = self._vault.of(run.key.tenant_id), f"finish {run.key.stage}"
+        if completed.call_as_of is None:
+            with blind_commit(self._open, what=what) as batch:
+                _write_results(batch, run, completed, vault)
+            return
+        only = _unchanged(run.key.tenant_id, CallVersion(run.call_id, completed.call_as_of))
+        vault.warm()
+
+        def work(transaction: Any) -> None:
+            only.check(transaction)
+            _write_results(transaction, run, completed, vault)
+
+        transact(self._open, work, what=what, tag="run_finish")
 
     def _conditional(
         self,
@@ -134,12 +140,12 @@ class SpannerRunStore:
 
 
 def _unchanged(tenant_id: str, call: CallVersion) -> ExpectedRow:
-    """What was just told to somebody is out of date when the call has changed: it has to be told again."""
+    """What was concluded from the call, or told to somebody, is out of date when the call has changed."""
     return ExpectedRow(
         "call_records",
         {"tenant_id": tenant_id, "call_id": call.call_id},
         {"updated_at": call.updated_at},
-        NotReady("call_changed", "the call changed while a CRM was told of it; it is told again"),
+        NotReady("call_changed", "the call changed while this stage worked on it; it runs again"),
     )
 
 
@@ -171,6 +177,15 @@ def _run_of(key: RunKey, row: list[Any], vault: TenantVault) -> StageRun:
         error_detail=detail or "",
         error_fix=fix or "",
     )
+
+
+def _write_results(writer: Any, run: StageRun, completed: Completed, vault: TenantVault) -> None:
+    """`writer` is a batch or a transaction."""
+    _write_ledger(writer, run, completed)
+    _write_run_done(writer, run, completed, vault)
+    _write_request(writer, run, completed)
+    _write_call(writer, run, completed.changes, vault)
+    _write_crm(writer, run, completed.changes.crm)
 
 
 def _write_ledger(batch: Any, run: StageRun, completed: Completed) -> None:

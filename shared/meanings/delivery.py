@@ -77,9 +77,9 @@ PROGRESS = Chapter(
             "a message arrived before the row it belongs to, or after that row was deleted", "nothing: it comes again"
         ),
         "call_changed": Meaning(
-            "the call changed (a tag, a note, an analysis) while a CRM was being told of it, so the CRM may hold what "
-            "was known before",
-            "nothing: the next attempt tells the CRM again",
+            "the call changed (a recording, a tag, a note, an analysis) while a stage worked on it: what was concluded "
+            "no longer holds, or a CRM holds what was known before",
+            "nothing: the next attempt looks at the call anew and tells the CRM again",
         ),
         "submission_not_recorded": Meaning(
             "Speech's output overtook the commit that names its operation",

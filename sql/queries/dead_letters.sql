@@ -85,17 +85,6 @@ WHERE d.tenant_id = @tenant_id
     COALESCE(s.error_code, ''), ' ', COALESCE(s.error_detail, ''), ' ', COALESCE(d.note, ''))), LOWER(@text)) > 0)
 GROUP BY d.tenant_id, d.stage, d.reason
 
--- name: read_letter
-SELECT d.tenant_id, d.dead_letter_id, d.request_id, d.call_id, d.stage, d.state,
-  d.reason, d.detail, d.fix, d.attempts, d.occurrences, d.replays, d.created_at, d.updated_at,
-  COALESCE(d.current_request_id, d.request_id) AS current_request_id, s.error_code, s.state AS run_state,
-  d.failed_at, d.replayed_at, d.replayed_by, d.closed_at, d.note, d.discard_reason, d.copy_of, d.kept_until,
-  d.topic != '' AS has_topic, d.topic, d.event, d.attributes
-FROM dead_letters AS d
-LEFT JOIN stage_runs AS s
-  ON s.tenant_id = @tenant_id AND s.request_id = COALESCE(d.current_request_id, d.request_id) AND s.stage = d.stage
-WHERE d.tenant_id = @tenant_id AND d.dead_letter_id = @dead_letter_id
-
 -- name: known_message
 SELECT message_id
 FROM dead_letter_failures
@@ -126,11 +115,6 @@ FROM audit_log
 WHERE tenant_id = @tenant_id AND target = @target
 ORDER BY occurred_at
 
--- name: event_of_stage
-SELECT event, call_id
-FROM stage_runs
-WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
-
 -- name: arrived_letters
 SELECT d.dead_letter_id
 FROM dead_letters@{FORCE_INDEX=dead_letters_by_state} AS d
@@ -151,27 +135,6 @@ WHERE d.tenant_id = @tenant_id AND d.dead_letter_id IN UNNEST(@ids) AND d.state 
 UPDATE dead_letters
 SET state = 'closed', closed_at = CURRENT_TIMESTAMP(), updated_at = PENDING_COMMIT_TIMESTAMP()
 WHERE tenant_id = @tenant_id AND dead_letter_id IN UNNEST(@ids)
-
--- name: start_replay
-UPDATE dead_letters
-SET state = 'replaying', replays = replays + 1, replayed_at = CURRENT_TIMESTAMP(), replayed_by = @actor,
-  current_request_id = @current_request_id, updated_at = PENDING_COMMIT_TIMESTAMP()
-WHERE tenant_id = @tenant_id AND dead_letter_id = @dead_letter_id AND replays = @replays
-  AND (state = 'open' OR (state = 'replaying' AND replayed_at <= @stalled_before))
-
--- name: open_rerun
-INSERT INTO processing_requests
-  (tenant_id, request_id, call_id, kind, origin, state, stage, received_at, expires_at, created_at, updated_at)
-SELECT r.tenant_id, @new_request_id, r.call_id, r.kind, 'rerun', 'active', @stage, r.received_at, r.expires_at,
-  CURRENT_TIMESTAMP(), CURRENT_TIMESTAMP()
-FROM processing_requests AS r
-WHERE r.tenant_id = @tenant_id AND r.request_id = @request_id
-
--- name: replace_run_event
-UPDATE stage_runs
-SET event = @event
-WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage
-  AND state IN ('failed', 'blocked', 'retrying')
 
 -- name: discard
 UPDATE dead_letters

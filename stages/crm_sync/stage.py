@@ -136,6 +136,7 @@ def _completed(context: StageContext, records: tuple[CrmRecord, ...], call: Call
         is_finished = call is not None and call.analysis is not None
         failed = context.event.failed_stage == "analyze" and not is_finished  # a replay was faster
         changes = CallChanges(crm=records, analysis_failed=failed)
-        return Completed(next_event=None, changes=changes, request_state="done")
+        as_of = call.updated_at if call and failed else None  # or it is just now
+        return Completed(next_event=None, changes=changes, request_state="done", call_as_of=as_of)
     event = CallSynced(tenant_id=context.tenant.tenant_id, request_id=context.request_id, call_id=context.call_id)
     return Completed(next_event=event, changes=CallChanges(crm=records), request_state="done")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from schemas.calls import CallDetails, RecordingFacts
+from schemas.calls import CallRecord, RecordingFacts
 from schemas.events import CallAnalyzed, CallReceived, RecordingStored
 from shared.errors import Deferred, InvalidEvent, NotReady, PermanentFailure
 from shared.ports import CallReader, ObjectStore, Recordings
@@ -40,12 +40,13 @@ def run(context: StageContext, deps: DownloadDeps) -> Completed:
     audio. Writes the object `recordings/<tenant>/<call>.<ext>` once. Raises `NotReady` and `Deferred` while the
     recording is awaited, `InvalidEvent`, `PermanentFailure` (not audio), `TenantBlocked`, `TransientFailure`.
     """
-    event, details = _call_of(context, deps)
+    event, call = _call_of(context, deps)
+    details = call.details
     if not has_consent(details, context.tenant.config.privacy.consent_tag):
-        return _without_audio(context, event, details, reason=NO_CONSENT)
+        return _without_audio(context, event, call, reason=NO_CONSENT)
     reason = reason_for_no_audio(details)
     if reason:
-        return _without_audio(context, event, details, reason=reason)
+        return _without_audio(context, event, call, reason=reason)
     if context.attempt > 1 or event.origin != "webhook":
         found = find_stored(deps.objects, context.tenant.tenant_id, context.call_id)
         if found:
@@ -60,11 +61,11 @@ def run(context: StageContext, deps: DownloadDeps) -> Completed:
             now=context.now(),
         )
     except NotReady as missing:
-        return _wait_or_go_on(context, event, details, missing=missing)
+        return _wait_or_go_on(context, event, call, missing=missing)
     return _with_audio(context, facts_of(deps.objects, fetched))
 
 
-def _call_of(context: StageContext, deps: DownloadDeps) -> tuple[CallReceived, CallDetails]:
+def _call_of(context: StageContext, deps: DownloadDeps) -> tuple[CallReceived, CallRecord]:
     """The event, and the call as all its webhooks together describe it: a later one may have brought the recording."""
     event = context.event
     if not isinstance(event, CallReceived):
@@ -72,12 +73,12 @@ def _call_of(context: StageContext, deps: DownloadDeps) -> tuple[CallReceived, C
     call = deps.calls.get(context.tenant.tenant_id, context.call_id)
     if call is None:
         raise PermanentFailure("call_not_found", "the call's record is gone", fix="it may be past its retention")
-    return event, call.details
+    return event, call
 
 
-def _wait_or_go_on(context: StageContext, event: CallReceived, details: CallDetails, *, missing: NotReady) -> Completed:
+def _wait_or_go_on(context: StageContext, event: CallReceived, call: CallRecord, *, missing: NotReady) -> Completed:
     plan = after_not_ready(
-        details,
+        call.details,
         received_at=event.received_at,
         now=context.now(),
         wait_deadline_s=context.tenant.config.recordings.wait_deadline_s,
@@ -88,7 +89,7 @@ def _wait_or_go_on(context: StageContext, event: CallReceived, details: CallDeta
         case LookAt(moment):
             raise Deferred(missing.code, missing.detail, until=moment, fix=missing.fix) from missing
         case StopWaiting():
-            return _without_audio(context, event, details, reason=NEVER_ARRIVED)
+            return _without_audio(context, event, call, reason=NEVER_ARRIVED)
         case _:
             assert_never(plan)
 
@@ -102,9 +103,10 @@ def _with_audio(context: StageContext, facts: RecordingFacts) -> Completed:
     )
 
 
-def _without_audio(context: StageContext, event: CallReceived, details: CallDetails, *, reason: str) -> Completed:
+def _without_audio(context: StageContext, event: CallReceived, call: CallRecord, *, reason: str) -> Completed:
+    """Only as long as nothing was said of the call since: its recording, or a marker, may come in this very moment."""
     analysis = analysis_from_metadata(
-        details,
+        call.details,
         threshold=context.tenant.config.ai_config.lead_scoring_threshold,
         # Not part of CallDetails: only this analysis needs to know what time it was where the phone rang.
         time_zone=str(event.payload.get("company_time_zone") or ""),
@@ -114,4 +116,5 @@ def _without_audio(context: StageContext, event: CallReceived, details: CallDeta
             tenant_id=context.tenant.tenant_id, request_id=context.request_id, call_id=context.call_id
         ),
         changes=CallChanges(no_audio_reason=reason, analysis=analysis),
+        call_as_of=call.updated_at,
     )

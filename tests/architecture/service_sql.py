@@ -268,8 +268,14 @@ def _close_arrived(_role: str) -> Iterator[Way]:
 
 
 def _start_replay(_role: str) -> Iterator[Way]:
+    start = sample(ReplayStart)
+    keyed = {
+        "dead_letters": {"state": "open", "replays": start.letter.replays},
+        "stage_runs": {"state": "failed"},
+        "processing_requests": {"state": "failed"},
+    }
     for opens in (True, False):
-        yield RecordingSpanner(), {"start": replace(sample(ReplayStart), opens_request=opens)}
+        yield RecordingSpanner(keyed=keyed), {"start": replace(start, opens_request=opens, edited_event="{}")}
 
 
 def _copy(_role: str) -> Iterator[Way]:

@@ -29,6 +29,8 @@ from tests.support.recordings import CALL, WEBHOOK_LINK, CallRail, running_callr
 
 STARTED = datetime(2026, 11, 18, 16, 14, 5, tzinfo=UTC)
 ENDED = STARTED + timedelta(seconds=60)
+SAID = ENDED + timedelta(seconds=5)
+"""When the last webhook was merged into the call."""
 OBJECT = f"recordings/tenant-a/{CALL}"
 REQUEST = "r-0123456789abcdef"
 ROOT = Path(__file__).parents[2]
@@ -87,7 +89,8 @@ def downloaded(
         save_checkpoint=lambda _, **_as_of: None,
         now=lambda: now,
     )
-    calls = KnownCalls(CallRecord(tenant_id=context.tenant.tenant_id, details=parse_webhook(body)))
+    call = CallRecord(tenant_id=context.tenant.tenant_id, details=parse_webhook(body), updated_at=SAID)
+    calls = KnownCalls(call)
     return run(context, DownloadDeps(callrail.recordings(**(gateway or {})), store, calls))
 
 
@@ -246,6 +249,7 @@ def test_a_recording_that_never_comes_does_not_hold_the_call_back(callrail: Call
 
     assert done.next_event == CallAnalyzed(tenant_id="tenant-a", request_id=REQUEST, call_id=CALL)
     assert done.changes.no_audio_reason == "recording_never_arrived"
+    assert done.call_as_of == SAID, "or a link that comes in this moment is forgotten"
     assert done.changes.analysis is not None
     assert done.changes.analysis.basis == "metadata"
 
@@ -285,6 +289,7 @@ def test_a_missed_call_goes_straight_to_the_crm_as_a_lead(callrail: CallRail, st
 
     assert isinstance(done.next_event, CallAnalyzed)
     assert done.changes.no_audio_reason == "missed_call"
+    assert done.call_as_of == SAID
     assert done.changes.recording is None
     analysis = done.changes.analysis
     assert analysis is not None

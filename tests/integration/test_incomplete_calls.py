@@ -17,6 +17,7 @@ from schemas.crm import CrmCall
 from schemas.events import CallAnalyzed, CallLeftIncomplete, CallReceived, CallTranscribed, Event
 from schemas.tenant import Tenant
 from schemas.transcript import Transcript, Turn
+from shared.crash_points import crashing
 from shared.deliveries import Delivery, parse_event
 from shared.errors import PermanentFailure
 from shared.gateways.calls import SpannerCalls
@@ -206,6 +207,23 @@ def test_a_slow_sync_of_the_unfinished_call_does_not_have_the_last_word(world: W
     assert "not analyzed yet" not in world.crm.held[CALL].title
     assert world.crm.held[CALL].analysis is not None
     assert world.database.value("SELECT analysis_state FROM call_records") == "done"
+
+
+def test_it_does_not_call_the_analysis_failed_that_comes_before_its_record(world: World) -> None:
+    """Between the checkpoint of the last CRM and the record, the replay completes the call."""
+    incomplete, _ = world.deliver("analyze", CallTranscribed(**IDS))
+    replays = [lambda: completed_by_a_replay(world)]
+
+    def replay_before_the_record(point: str) -> None:
+        if point == "stage_run" and replays:
+            replays.pop()()
+
+    with crashing(replay_before_the_record):
+        assert world.answer("crm_sync", incomplete) == 503
+    assert world.answer("crm_sync", incomplete) == 204
+
+    assert world.database.value("SELECT analysis_state FROM call_records") == "done"
+    assert world.crm.held[CALL].analysis is not None
 
 
 def test_a_repeated_failure_sends_the_same_incomplete_call_once(world: World) -> None:

@@ -6,9 +6,7 @@ The download is the real intake with a scripted recording host: the recording is
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -21,17 +19,18 @@ from schemas.analysis import CallAnalysis
 from schemas.calls import RecordingFacts
 from schemas.events import CallAnalyzed, CallReceived, Event, RecordingStored, WebhookKind
 from schemas.webhooks import details_of
-from shared.answers import Answer
 from shared.claims import Admission
+from shared.crash_points import crashing
 from shared.deliveries import Delivery, parse_event
 from shared.errors import Deferred
 from shared.gateways.call_merger import SpannerCallMerger
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
 from shared.names import first_request_id, late_audio_request_id, side_request_id
-from shared.runner import Owner, Runner, StageSpec
+from shared.runner import Runner, StageSpec
 from shared.stage import CallChanges, Completed, StageContext
 from stages.download import intake
+from tests.support.crashing import CrashNow, Doom
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import NOON, HandClock, MemoryPublisher, MemoryTenants
 from tests.support.webhooks import CALL, POST_CALL, PRE_CALL, ROUTING_COMPLETE
@@ -49,6 +48,7 @@ FACTS = RecordingFacts(
     channels=1,
 )
 WAIT = timedelta(hours=1)
+LEASE = timedelta(seconds=60)
 ANALYSIS = CallAnalysis(
     basis="metadata",
     summary="A call without a recording.",
@@ -102,7 +102,7 @@ class Pipeline:
                 run=self._run,
                 admit=_admit,
                 absorb=partial(intake.absorb, deps=self.deps),
-                lease=timedelta(seconds=60),
+                lease=LEASE,
                 max_attempts=20,
             ),
             SpannerRunStore(self.database.open, self.database.vault),
@@ -127,8 +127,26 @@ class Pipeline:
             )
         if self.clock() >= NOON + WAIT:
             changes = CallChanges(no_audio_reason="recording_never_arrived", analysis=ANALYSIS)
-            return Completed(next_event=CallAnalyzed(**ids), changes=changes)
+            return Completed(next_event=CallAnalyzed(**ids), changes=changes, call_as_of=call.updated_at)
         raise Deferred("recording_not_ready", "no recording yet", until=NOON + WAIT)
+
+    def handle(self, event: Event) -> int:
+        """One delivery; the status of the answer."""
+        data = event.model_dump_json().encode()
+        return self.runner.handle(Delivery("m", data, event.attributes(), "s"), event).status
+
+    def finish_after(self, happening: Callable[[], object]) -> int:
+        """Deliver the post-call webhook; `happening` comes between the stage's last look and its record."""
+        stage = self.runner.stage
+
+        def run(context: StageContext) -> Completed:
+            completed = stage.run(context)
+            happening()
+            return completed
+
+        disturbed = replace(self.runner, stage=replace(stage, run=run))
+        data = FIVE[2].model_dump_json().encode()
+        return disturbed.handle(Delivery("m", data, FIVE[2].attributes(), "s"), FIVE[2]).status
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Deliver, and then whatever the stage sends to itself, until it is quiet."""
@@ -136,9 +154,7 @@ class Pipeline:
         while waiting:
             event = waiting.pop(0)
             seen = len(self.publisher.messages)
-            data = event.model_dump_json().encode()
-            status = self.runner.handle(Delivery("m", data, event.attributes(), "s"), event).status
-            assert status == 204
+            assert self.handle(event) == 204
             sent = [parse_event(message.data) for message in self.publisher.messages[seen:]]
             waiting += [one for one in sent if isinstance(one, CallReceived)]
 
@@ -191,39 +207,40 @@ def ends_as_always(pipeline: Pipeline, triggers: Sequence[CallReceived]) -> None
     assert pipeline.published(RecordingStored) == {first_request_id(OURS, CALL)}, order
 
 
-def test_a_recording_announced_in_the_moment_the_call_goes_on_without_it_is_not_forgotten(pipeline: Pipeline) -> None:
-    """One worker has looked at the call and finishes without audio; another has merged the link just before that."""
+WITH_AUDIO = trigger("post_call", POST_CALL, 6)
+
+
+@pytest.mark.parametrize("announcement", [WITH_AUDIO, FIVE[3]], ids=["post_call", "call_modified"])
+def test_a_recording_announced_in_the_moment_the_call_goes_on_without_it_is_not_forgotten(
+    pipeline: Pipeline, announcement: CallReceived
+) -> None:
+    """One worker has looked at the call and is about to record that it has no audio; another merges the link."""
     pipeline.deliver([FIVE[2]])
     pipeline.clock.advance(WAIT.total_seconds())
-    merged, finished = threading.Event(), threading.Event()
-    spec = pipeline.runner.stage
 
-    def absorb_and_stop(event: Event, owner: Owner) -> Event | None:
-        assert spec.absorb
-        following = spec.absorb(event, owner)
-        merged.set()
-        assert finished.wait(30)
-        return following
+    assert pipeline.finish_after(lambda: pipeline.handle(announcement)) == 503
+    pipeline.deliver([FIVE[2], announcement])
 
-    with_audio = trigger("post_call", POST_CALL, 6)
-    other = replace(pipeline.runner, stage=replace(spec, absorb=absorb_and_stop))
-    delivery = Delivery("m", with_audio.model_dump_json().encode(), with_audio.attributes(), "s")
+    assert pipeline.downloads == 1
+    assert pipeline.state()["no_audio_reason"] == ""
+    assert pipeline.published(RecordingStored) == {first_request_id(OURS, CALL)}
+    assert pipeline.published(CallAnalyzed) == set()
 
-    with ThreadPoolExecutor(1) as pool:
 
-        def run_beside_the_other(context: StageContext) -> Completed:
-            completed = spec.run(context)
-            answers.append(pool.submit(other.handle, delivery, with_audio))
-            assert merged.wait(30)
-            return completed
+def test_its_announcer_may_die_after_the_merge_and_find_nothing_new_when_it_comes_again(pipeline: Pipeline) -> None:
+    pipeline.deliver([FIVE[2]])
+    pipeline.clock.advance(WAIT.total_seconds())
 
-        answers: list[Future[Answer]] = []
-        pipeline.runner = replace(pipeline.runner, stage=replace(spec, run=run_beside_the_other))
-        pipeline.deliver([FIVE[2]])
-        finished.set()
-        assert answers[0].result(30).status == 204
+    def announce() -> None:
+        with crashing(Doom("stage_run")), pytest.raises(CrashNow):
+            pipeline.handle(FIVE[3])
+        pipeline.clock.advance(LEASE.total_seconds())
+        assert pipeline.handle(FIVE[3]) == 204
 
-    assert pipeline.published(CallReceived) == {late_audio_request_id(OURS, CALL)}
+    assert pipeline.finish_after(announce) == 503
+    pipeline.deliver([FIVE[2]])
+    assert pipeline.downloads == 1
+    assert pipeline.published(RecordingStored) == {first_request_id(OURS, CALL)}
 
 
 def test_a_recording_that_comes_after_the_call_went_on_without_it_is_transcribed_once(pipeline: Pipeline) -> None:
@@ -249,3 +266,19 @@ def test_a_lost_post_call_is_made_up_for_by_a_complete_modification(pipeline: Pi
     pipeline.deliver([FIVE[0], FIVE[3]])
     assert pipeline.downloads == 1
     assert details_of(FIVE[3]).call_id == CALL
+
+
+@pytest.mark.parametrize("point", ["absorbed", "published_beside"])
+def test_who_announces_late_audio_may_die_and_it_is_transcribed_once_all_the_same(
+    pipeline: Pipeline, point: str
+) -> None:
+    pipeline.deliver([FIVE[2]])
+    pipeline.clock.advance(WAIT.total_seconds())
+    pipeline.deliver([FIVE[2]])
+
+    with crashing(Doom(point)), pytest.raises(CrashNow):
+        pipeline.handle(WITH_AUDIO)
+    pipeline.deliver([WITH_AUDIO])
+
+    assert pipeline.downloads == 1
+    assert pipeline.published(RecordingStored) == {late_audio_request_id(OURS, CALL)}

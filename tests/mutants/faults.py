@@ -139,9 +139,9 @@ FAULTS = (
     ),
     Fault(
         "a recording announced as its call goes on without it is forgotten",
-        "shared/runner.py",
-        'if run is not None and run.state == "done":\n            self._publish_also',
-        "if run is None:\n            self._publish_also",
+        "shared/gateways/run_store.py",
+        "            only.check(transaction)\n            _write_results",
+        "            _write_results",
         ("tests/integration/test_many_triggers.py",),
     ),
     Fault(
@@ -236,9 +236,9 @@ FAULTS = (
     Fault(
         # What the operator is told before is a second guard: this one holds against two operators at once.
         "a letter that is being replayed is replayed again",
-        "sql/queries/dead_letters.sql",
-        "AND replays = @replays\n  AND (state = 'open' OR (state = 'replaying' AND replayed_at <= @stalled_before))",
-        "AND (replays >= @replays OR replayed_at <= @stalled_before)",
+        "shared/gateways/replay_starts.py",
+        'return replays == letter.replays and (state == "open" or has_stalled)',
+        "return replays >= letter.replays or has_stalled",
         (_REPLAY,),
     ),
     Fault(

@@ -29,7 +29,6 @@ from shared.desk_letters import letter_of
 from shared.gateways.call_merger import SpannerCallMerger
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.gateways.dead_letter_store import SpannerDeadLetters
-from shared.gateways.queries import query
 from shared.gateways.run_store import SpannerRunStore
 from shared.gateways.story import SpannerStories
 from shared.incomplete import admit_incomplete, left_incomplete
@@ -133,11 +132,16 @@ class Trouble:
             "UPDATE dead_letters SET state = 'replaying', replays = replays + 1,"
             " updated_at = PENDING_COMMIT_TIMESTAMP() WHERE stage = @stage"
         )
+        reopen = (
+            "UPDATE stage_runs SET state = 'retrying', attempt = 1, due_at = NULL,"
+            " updated_at = PENDING_COMMIT_TIMESTAMP()"
+            " WHERE tenant_id = @tenant_id AND request_id = @request_id AND stage = @stage AND state = 'failed'"
+        )
 
         def work(transaction: Any) -> None:
             types = dict.fromkeys(key, param_types.STRING)
             transaction.execute_update(mark, params={"stage": stage}, param_types={"stage": param_types.STRING})
-            transaction.execute_update(query("runs", "reopen_run"), params=key, param_types=types)
+            transaction.execute_update(reopen, params=key, param_types=types)
 
         self.database.database.run_in_transaction(work)
 

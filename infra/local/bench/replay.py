@@ -85,7 +85,7 @@ def measure_replay(
         report(f"live calls beside the replay, about {course.letters / course.rate:.0f} s")
         begun = time.monotonic()
         arrived: list[int] = []
-        beside = live.post_while(lambda: arrived.append(_replay(desk, course.rate)))
+        beside = live.post_while(lambda: arrived.append(_replay(desk, course.rate, report)))
         replay_s = time.monotonic() - begun
         report(f"live calls alone again, {alone_s:.0f} s")
         alone += live.post_for(alone_s)
@@ -103,39 +103,79 @@ def missed_call_body(number: int) -> bytes:
 
 
 def _seed(desk: Any, count: int) -> None:
-    """Letters as Pub/Sub's own policy makes them when the workers were down: nothing of the call was ever done."""
+    """Letters as Pub/Sub's own policy makes them when the workers were down: nothing of the call was ever done.
+
+    Inserted as an import does: the recorder looks for an older letter of the same failure, and the emulator looks
+    through the whole table for it, ten thousand times.
+    """
+    from shared.dead_letters import AuditEntry
+
+    for number in range(count):
+        body = _letter(desk.pipeline, number)
+        desk.store.insert_copy(body, AuditEntry(_ACTOR, "dead_letter.import", body.letter.dead_letter_id, {}))
+
+
+def _letter(pipeline: Any, number: int) -> Any:
     import json
 
+    from shared.dead_letters import DeadLetter, DeadLetterBody
     from shared.deliveries import Delivery
     from shared.desk_letters import letter_of
 
-    for number in range(count):
-        payload = json.loads(missed_call_body(number))
-        event = CallReceived(
-            tenant_id=DEMO_TENANT_ID,
-            request_id=f"r-{number:016d}",
-            call_id=str(payload["resource_id"]),
-            kind="post_call",
-            received_at=datetime.now(UTC),
-            payload=payload,
-        )
-        subscription = {"CloudPubSubDeadLetterSourceSubscription": "download-call-received"}
-        attributes = {**event.attributes(), **subscription}
-        delivery = Delivery(f"bench-{number}", event.model_dump_json().encode(), attributes, "bench")
-        desk.store.record(letter_of(delivery, desk.pipeline))
+    payload = json.loads(missed_call_body(number))
+    now = datetime.now(UTC)
+    event = CallReceived(
+        tenant_id=DEMO_TENANT_ID,
+        request_id=f"r-{number:016d}",
+        call_id=str(payload["resource_id"]),
+        kind="post_call",
+        received_at=now,
+        payload=payload,
+    )
+    attributes = {**event.attributes(), "CloudPubSubDeadLetterSourceSubscription": "download-call-received"}
+    delivery = Delivery(f"bench-{number}", event.model_dump_json().encode(), attributes, "bench", published_at=now)
+    new = letter_of(delivery, pipeline)
+    letter = DeadLetter(
+        tenant_id=new.tenant_id,
+        dead_letter_id=new.dead_letter_id,
+        request_id=new.request_id,
+        call_id=new.call_id,
+        stage=new.stage,
+        state="open",
+        reason=new.reason,
+        detail=new.detail,
+        fix=new.fix,
+        attempts=new.attempts,
+        occurrences=1,
+        replays=0,
+        created_at=now,
+        updated_at=now,
+        current_request_id=new.request_id,
+        failed_at=new.published_at,
+    )
+    return DeadLetterBody(letter, new.topic, new.event, new.attributes)
 
 
-def _replay(desk: Any, rate: float) -> int:
+def _replay(desk: Any, rate: float, report: Report) -> int:
     """Replay everything as `pipeline dead-letters replay --all` does; how many arrived."""
     from shared.dead_letters import LetterFilter
-    from shared.desk_jobs import ReplayOptions
+    from shared.desk_jobs import Progress, ReplayOptions
     from shared.desk_replay import ReplayDesk
     from shared.desk_replay_run import JobRun
+
+    told = -1
+
+    def tell(progress: Progress) -> None:
+        nonlocal told
+        arrived = progress.counts["arrived"]
+        if (tenth := arrived * 10 // progress.total) > told:
+            told = tenth
+            report(f"{arrived} of {progress.total} letters arrived; {progress.rate:.2f} a second at most now")
 
     replays = ReplayDesk(desk)
     plan = replays.plan(LetterFilter(tenant_id=DEMO_TENANT_ID), ReplayOptions(rate=rate), words="the bench")
     job = replays.create(plan, actor=_ACTOR)
-    return JobRun(replays, pause=threading.Event().wait).run(job.job_id).counts.get("arrived", 0)
+    return JobRun(replays, pause=threading.Event().wait, report=tell).run(job.job_id).counts.get("arrived", 0)
 
 
 @dataclass
