@@ -78,6 +78,7 @@ class Saboteur:
                 self._do(fault)
             except (PipelineError, httpx.HTTPError) as error:
                 line += f" ({type(error).__name__}: {error})"
+                self._report(line)
             self.done.append(line)
 
     def _do(self, fault: Fault) -> None:

@@ -40,7 +40,11 @@ def test_operations_are_taken_up_where_the_old_process_left_them(
         speech.tell("transcripts", {"audio_uri": "*", "transcript": TWO_PARTIES})
         speech.tell("withdrawn", ["word_level_timestamps"])
         first = client.batch_recognize(request=request_for(done, multi_channel_mode=SEPARATE), timeout=30).operation
-        eventually(lambda: client.get_operation({"name": first.name}, timeout=30).done, what="the first one's end")
+        eventually(
+            lambda: client.get_operation({"name": first.name}, timeout=30).done,
+            what="the first one's end",
+            timeout_s=60,
+        )
         speech.tell("faults", [{"operation": "recognition", "kind": "stall", "delay_s": 600}])
         second = client.batch_recognize(request=request_for(open_audio), timeout=30).operation
         (finished, under_way) = speech.state()["operations"]
@@ -48,7 +52,11 @@ def test_operations_are_taken_up_where_the_old_process_left_them(
 
         speech.restart()  # ordered misbehaviour ends with the process, so that the second one is worked on now
 
-        eventually(lambda: client.get_operation({"name": second.name}, timeout=30).done, what="the second one's end")
+        eventually(
+            lambda: client.get_operation({"name": second.name}, timeout=30).done,
+            what="the second one's end",
+            timeout_s=60,
+        )
         state = speech.state()
         assert state["operations"][0] == finished
         assert state["started"] == {done: 1, open_audio: 1}
