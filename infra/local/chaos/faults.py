@@ -95,7 +95,7 @@ def plan_deaths(seed: int, *, over_s: float) -> tuple[Death, ...]:
 
 _STAGE_POINTS = (
     *("claimed", "taken_over", "before_checkpoint", "after_checkpoint", "stage_run", "recorded", "published"),
-    *("before_sleep", "after_sleep", "given_up", "published_beside"),
+    *("before_sleep", "after_sleep", "given_up", "absorbed", "published_beside"),
 )
 _POINTS_OF_OTHERS = {
     "webhook": ("receiver_before_keep", "receiver_before_answer"),
