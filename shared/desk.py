@@ -31,7 +31,7 @@ from shared.desk_ports import DeadLetterStore
 from shared.desk_prices import StageCost, stage_costs
 from shared.desk_stats import TenantStats, stats_of
 from shared.desk_story import LetterStory, story_of
-from shared.errors import ConfigurationError, InvalidEvent
+from shared.errors import ConfigurationError, InvalidEvent, TransientFailure
 from shared.pipeline import Pipeline
 from shared.ports import Clock, Publisher
 
@@ -98,10 +98,17 @@ class Desk:
             log.info("dead_letters_closed", tenant_id=tenant_id, count=closed)
         return closed
 
-    def _close_before_a_look(self, tenant_id: str) -> None:
-        for _ in range(CLOSINGS_A_LOOK):
-            if self.close_arrived(tenant_id) < CLOSED_AT_ONCE:
-                return
+    def close_arrivals(self, tenant_id: str, *, rounds: int) -> None:
+        """Close the letters whose failed stage is done, so many times `CLOSED_AT_ONCE` at most.
+
+        Where the database does not let us now, the next look or the sweeper closes them.
+        """
+        try:
+            for _ in range(rounds):
+                if self.close_arrived(tenant_id) < CLOSED_AT_ONCE:
+                    return
+        except TransientFailure as error:
+            log.warning("dead_letters_not_closed", tenant_id=tenant_id, code=error.code, detail=error.detail)
 
     # -- look ------------------------------------------------------------------------------------------
 
@@ -113,14 +120,14 @@ class Desk:
         """The letters of one tenant or of all, sorted and bounded. What has arrived meanwhile is closed first."""
         tenants = self._tenants(wanted, ("open", "replaying"))
         for tenant_id in tenants:
-            self._close_before_a_look(tenant_id)
+            self.close_arrivals(tenant_id, rounds=CLOSINGS_A_LOOK)
         found = self._gather(wanted, lambda tenant_id: self.store.list_letters(tenant_id, wanted))
         return sorted(found, key=_SORT_KEYS[wanted.sort])[: wanted.limit]
 
     def groups(self, wanted: LetterFilter) -> list[LetterGroup]:
         """Letters by stage, reason and tenant; the largest group first."""
         for tenant_id in self._tenants(wanted, ("open", "replaying")):
-            self._close_before_a_look(tenant_id)
+            self.close_arrivals(tenant_id, rounds=CLOSINGS_A_LOOK)
         found = self._gather(wanted, lambda tenant_id: self.store.group_letters(tenant_id, wanted))
         return sorted(found, key=lambda group: (-group.letters, group.tenant_id, group.stage, group.reason))
 
@@ -137,14 +144,14 @@ class Desk:
 
     def show(self, tenant_id: str, dead_letter_id: str) -> LetterStory:
         """A letter with everything that happened to it, and what a replay would do and cost. Raises as `body`."""
-        self._close_before_a_look(tenant_id)
+        self.close_arrivals(tenant_id, rounds=CLOSINGS_A_LOOK)
         return story_of(self.body(tenant_id, dead_letter_id), self.store, self.pipeline, costs=self.costs(tenant_id))
 
     def stats(self, tenant_id: str | None) -> list[TenantStats]:
         """Counts by state, age of the oldest, outcomes of replays; for one tenant or for each that has letters."""
         tenants = [tenant_id] if tenant_id else self.store.tenants_with_letters(LETTER_STATES)
         for one in tenants:
-            self._close_before_a_look(one)
+            self.close_arrivals(one, rounds=CLOSINGS_A_LOOK)
         since = self.now() - LATELY
         return [stats_of(one, self.store.counts(one, since=since), self.store.replay_outcomes(one)) for one in tenants]
 

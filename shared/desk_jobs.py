@@ -31,6 +31,8 @@ LEASE_S = 60
 """How long a job stays locked after its process died."""
 LOOK_EVERY_S = 1.0
 """How often outcomes are looked at and the lock is renewed: far below the lease, and a stop is noticed so soon."""
+PAUSE_AFTER_TROUBLE_S = 5.0
+"""Before the next try, when the database or Pub/Sub did not answer."""
 LOOK_SHARE = 0.05
 """Looking takes this share of the time at most: the database is the live calls', and with thousands of letters on the
 way a look is no longer small."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
@@ -11,7 +11,7 @@ from uuid import uuid4
 import structlog
 
 from shared.dead_letters import UNASSIGNED_TENANT, AuditEntry, DeadLetter, LetterFilter
-from shared.desk import Desk
+from shared.desk import CLOSED_AT_ONCE, Desk
 from shared.desk_jobs import (
     STALLED_AFTER,
     JobReport,
@@ -174,7 +174,7 @@ class ReplayDesk:
     def settle(self, job: ReplayJob) -> dict[int, ReplayItem]:
         """Note the outcome of every sent item that has one by now; returns those, by position.
 
-        A letter that has arrived is closed at once.
+        A letter that has arrived is closed at once, or by the next look or the sweeper.
         """
         settled: dict[int, ReplayItem] = {}
         for sent in self.desk.store.look_at_sent(job):
@@ -186,7 +186,7 @@ class ReplayDesk:
             )
         self.desk.store.mark_items(job, list(settled.values()))
         for tenant_id in sorted({item.tenant_id for item in settled.values() if item.state == "arrived"}):
-            _repeat_while_full(self.desk.close_arrived, tenant_id)
+            self.desk.close_arrivals(tenant_id, rounds=MOST_LETTERS // CLOSED_AT_ONCE + 1)
         return settled
 
     def stop(self, job_id: str, *, actor: str) -> None:
@@ -209,8 +209,3 @@ def _check_ids(wanted: LetterFilter, found: Sequence[DeadLetter]) -> None:
         whose = f"tenant {wanted.tenant_id} has" if wanted.tenant_id else "there is"
         what = f"{whose} no dead letter {', '.join(missing)}"
         raise ConfigurationError("no_such_dead_letter", what, fix="pipeline dead-letters list")
-
-
-def _repeat_while_full(close: Callable[[str], int], tenant_id: str) -> None:
-    while close(tenant_id):
-        pass

@@ -19,6 +19,7 @@ from shared.dead_letters import AuditEntry, DeadLetterBody
 from shared.desk_jobs import (
     LEASE_S,
     LOOK_EVERY_S,
+    PAUSE_AFTER_TROUBLE_S,
     JobReport,
     JobState,
     Progress,
@@ -34,7 +35,7 @@ from shared.desk_live import LiveWatch
 from shared.desk_messages import CannotReplay, Outgoing, message_for, reason_not_to_replay, start_of
 from shared.desk_ports import DeadLetterStore
 from shared.desk_replay import ReplayDesk
-from shared.errors import PermanentFailure, PipelineError, TenantBlocked
+from shared.errors import PermanentFailure, PipelineError, TenantBlocked, TransientFailure
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ class JobRun:
         """Begin or resume a job and stay until it is finished or stopped.
 
         Raises `ConfigurationError` when the job is finished or another process runs it. Whatever else goes wrong
-        stops the job and is its reason.
+        stops the job and is its reason; what may pass is waited for, `LEASE_S` at most.
         """
         job = self.replays.job(job_id)
         token = str(uuid4())
@@ -91,11 +92,9 @@ class _Run:
     _sent_at: float = -math.inf
 
     def _load(self) -> None:
-        self.judged = self.job.judged_steps
         self._replays.settle(self.job)
         self.items = self._store.items(self.job)
         self.sizes = step_sizes(len(self.items), self.job.options.steps)
-        self.seen = frozenset(item.position for item in self.items if item.state in {"arrived", "failed"})
         self.pending = sum(item.state == "pending" for item in self.items)
 
     @property
@@ -109,11 +108,13 @@ class _Run:
     def go(self) -> JobReport:
         state: JobState = "stopped"
         reason = "the process ended"
+        self.judged = self.job.judged_steps
         try:
             self._load()
+            self.seen = frozenset(item.position for item in self.items if item.state in {"arrived", "failed"})
             self.live.begin()
             self._send_doubtful_again()
-            self._take_steps()
+            self._take_steps_with_patience()
             state, reason = "finished", ""
         except _Stop as stop:
             reason = str(stop)
@@ -147,6 +148,32 @@ class _Run:
             log.warning("replay_not_unlocked", job_id=self.job.job_id, code=error.code, lease_s=LEASE_S)
 
     # -- steps -----------------------------------------------------------------------------------------
+
+    def _take_steps_with_patience(self) -> None:
+        """A database or a Pub/Sub that is away is waited for, until nothing has moved for `LEASE_S`.
+
+        Then as whoever resumes it: what was done is read anew, because a commit without an answer may have been made.
+        """
+        work, since, stood = self._take_steps, 0.0, None
+        while True:
+            try:
+                work()
+            except TransientFailure as error:
+                now, stands = self.settings.monotonic(), Counter(item.state for item in self.items)
+                if stands != stood:
+                    since, stood = now, stands
+                if now >= since + LEASE_S:
+                    raise
+                log.warning("replay_waits", job_id=self.job.job_id, code=error.code, detail=error.detail)
+                self._pause(PAUSE_AFTER_TROUBLE_S)
+                work = self._go_on
+            else:
+                return
+
+    def _go_on(self) -> None:
+        self._load()
+        self._send_doubtful_again()
+        self._take_steps()
 
     def _take_steps(self) -> None:
         first = 0

@@ -1,5 +1,7 @@
--- A replay's moment is its commit's: it is written by key, without a statement that could ask the database's clock.
+-- A replay's moments are those of its commits: they are written by key, without a statement that could ask for the time.
 ALTER TABLE dead_letters ALTER COLUMN replayed_at SET OPTIONS (allow_commit_timestamp = true);
+
+ALTER TABLE dead_letters ALTER COLUMN closed_at SET OPTIONS (allow_commit_timestamp = true);
 
 -- only: spanner
 -- A mutation names its row's key.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -90,18 +90,6 @@ class LetterChanges:
 
     def note(self, letter: DeadLetter, text: str, audit: AuditEntry) -> bool:
         return self._change(letter, "note", {"note": (text, param_types.STRING)}, audit)
-
-    def close_arrived(self, tenant_id: str, *, limit: int) -> int:
-        params: dict[str, Any] = {"tenant_id": tenant_id, "row_limit": limit}
-        types = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
-        rows = read_rows(self._open, query("dead_letters", "arrived_letters"), params, types, what="find arrivals")
-        ids = [row[0] for row in rows]
-        if not ids:
-            return 0
-        closed: int = self._transact(
-            lambda transaction: _close(transaction, tenant_id, ids), what="close dead letters", tag="close_letters"
-        )
-        return closed
 
     def insert_copy(self, body: DeadLetterBody, audit: AuditEntry) -> bool:
         sealing = _Sealing(self._vault, body.letter.tenant_id)
@@ -347,25 +335,3 @@ def _insert_failure(transaction: Any, letter: NewDeadLetter, dead_letter_id: str
         "recorded_at": COMMIT_TIMESTAMP,
     }
     transaction.insert(table="dead_letter_failures", columns=tuple(row), values=[tuple(row.values())])
-
-
-# --- closing ------------------------------------------------------------------------------------------
-
-
-def _close(transaction: Any, tenant_id: str, ids: Sequence[str]) -> int:
-    """Close those of the letters that still stand as they were found: one may just have been given up again."""
-    types = {"tenant_id": param_types.STRING, "ids": _STRINGS}
-    rows = list(
-        transaction.execute_sql(
-            query("dead_letters", "still_arrived"),
-            params={"tenant_id": tenant_id, "ids": list(ids)},
-            param_types=types,
-        )
-    )
-    params = {"tenant_id": tenant_id, "ids": [dead_letter_id for dead_letter_id, _ in rows]}
-    execute(transaction, (query("dead_letters", "close_letters"), params, types))
-    for dead_letter_id, replayed_by in rows:
-        action = "dead_letter.replay_ended" if replayed_by else "dead_letter.close"
-        entry = AuditEntry(replayed_by or PIPELINE_ACTOR, action, dead_letter_id, {}, outcome="arrived")
-        write_audit(transaction, tenant_id, entry)
-    return len(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shared.gateways.dead_letter_changes import LetterChanges
+from shared.gateways.dead_letter_closing import close_arrived
 from shared.gateways.dead_letter_reads import LetterReads
 from shared.gateways.replay_job_store import ReplayJobs
 
@@ -12,3 +13,6 @@ class SpannerDeadLetters(LetterChanges, LetterReads, ReplayJobs):
 
     All three parts are given the same `open_database` and `vault`.
     """
+
+    def close_arrived(self, tenant_id: str, *, limit: int) -> int:
+        return close_arrived(self._open, tenant_id, limit=limit)

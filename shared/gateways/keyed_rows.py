@@ -65,20 +65,25 @@ def row_of(reader: Any, table: str, columns: Sequence[str], key: Mapping[str, An
 
     With the client's own errors; `ValueError` where the key does not begin with a tenant.
     """
+    return next(iter(rows_of(reader, table, columns, [key])), None)
+
+
+def rows_of(reader: Any, table: str, columns: Sequence[str], keys: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Several rows at once, in the order of their keys; those that are not there are left out."""
     from google.cloud.spanner_v1 import KeySet
 
     from shared.gateways.spanner_errors import read_retry
 
-    if next(iter(key)) != "tenant_id":
+    if any(next(iter(key)) != "tenant_id" for key in keys):
         raise ValueError(f"a key of {table} begins with its tenant")
     rows = reader.read(
         table,
         tuple(columns),
-        KeySet(keys=[tuple(key.values())]),
+        KeySet(keys=[tuple(key.values()) for key in keys]),
         timeout=database.READ_TIMEOUT_S,
         retry=read_retry(database.READ_TIMEOUT_S),  # without it, the client spins for ever while Spanner is away
     )
-    return next((list(row) for row in rows), None)
+    return [list(row) for row in rows]
 
 
 def update_if(

@@ -10,7 +10,7 @@ from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from shared.errors import PermanentFailure
 from shared.gateways.database import OpenDatabase, read_rows
-from shared.gateways.dead_letter_changes import LetterChanges
+from shared.gateways.dead_letter_closing import close_arrived
 from shared.gateways.keyed_rows import ConditionalUpdate, update_if
 from shared.gateways.queries import query
 from shared.gateways.sealed_events import event_field, next_event_field, open_event
@@ -58,7 +58,7 @@ class SpannerSweepStore:
         return [_overdue(row, self._vault.of(tenant_id)) for row in rows]
 
     def close_arrived(self, tenant_id: str, *, limit: int) -> int:
-        return LetterChanges(self._open, self._vault).close_arrived(tenant_id, limit=limit)
+        return close_arrived(self._open, tenant_id, limit=limit)
 
     def postpone(self, tenant_id: str, run: OverdueRun, *, next_due: datetime) -> bool:
         change = ConditionalUpdate(

@@ -123,19 +123,6 @@ JOIN stage_runs AS s
 WHERE d.tenant_id = @tenant_id AND d.state IN ('open', 'replaying') AND s.state = 'done'
 LIMIT @row_limit
 
--- name: still_arrived
-SELECT d.dead_letter_id, d.replayed_by
-FROM dead_letters AS d
-JOIN stage_runs AS s
-  ON s.tenant_id = @tenant_id AND s.request_id = COALESCE(d.current_request_id, d.request_id) AND s.stage = d.stage
-WHERE d.tenant_id = @tenant_id AND d.dead_letter_id IN UNNEST(@ids) AND d.state IN ('open', 'replaying')
-  AND s.state = 'done'
-
--- name: close_letters
-UPDATE dead_letters
-SET state = 'closed', closed_at = CURRENT_TIMESTAMP(), updated_at = PENDING_COMMIT_TIMESTAMP()
-WHERE tenant_id = @tenant_id AND dead_letter_id IN UNNEST(@ids)
-
 -- name: discard
 UPDATE dead_letters
 SET state = 'discarded', discard_reason = @reason, kept_until = @kept_until,

@@ -263,8 +263,12 @@ def _record(_role: str) -> Iterator[Way]:
 
 
 def _close_arrived(_role: str) -> Iterator[Way]:
-    rows = {query("dead_letters", "arrived_letters"): [["x"]], query("dead_letters", "still_arrived"): [["x", "y"]]}
-    yield RecordingSpanner(rows=rows), {}
+    run = {"request_id": "r-1", "stage": "analyze"}
+    keyed = {
+        "dead_letters": {"dead_letter_id": "x", "state": "replaying", "replayed_by": "y", **run},
+        "stage_runs": {"state": "done", **run},
+    }
+    yield RecordingSpanner(rows={query("dead_letters", "arrived_letters"): [["x"]]}, keyed=keyed), {}
 
 
 def _start_replay(_role: str) -> Iterator[Way]:

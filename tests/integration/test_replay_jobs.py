@@ -8,8 +8,9 @@ from itertools import pairwise
 import pytest
 
 from shared.dead_letters import UNASSIGNED_TENANT, LetterFilter
-from shared.desk_jobs import Progress, ReplayOptions
-from shared.errors import ConfigurationError, PermanentFailure
+from shared.desk_jobs import LEASE_S, PAUSE_AFTER_TROUBLE_S, Progress, ReplayJob, ReplayOptions, SentItem
+from shared.errors import ConfigurationError, PermanentFailure, TransientFailure
+from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.gateways.tenant_keys import SEALED
 from shared.stage import Completed, StageContext
 from tests.support.desk_bench import OURS, THEIRS, DeskBench, done, failing, received
@@ -181,14 +182,52 @@ def test_a_letter_marked_but_not_published_is_sent_by_the_resumed_job(bench: Des
     """Pub/Sub did not answer, or the process died between the commit and the publish: same rows, same repair."""
     given_up(bench, 3)
     job_id = bench.job()
-    bench.queue.failing = 1
+    bench.queue.failing = 1000
     report = bench.run(job_id)
     assert (report.state, report.counts) == ("stopped", {"sent": 1, "pending": 2})
     assert report.stop_reason == "told to fail"
+    assert LEASE_S <= bench.seconds < LEASE_S + 3 * PAUSE_AFTER_TROUBLE_S
 
+    bench.queue.failing = 0
     assert bench.run(job_id).counts == {"arrived": 3}
     assert sorted(sent_requests(bench)) == [f"r-{number:016d}" for number in (1, 2, 3)]
     assert {one.replays for one in bench.desk.list_letters(OURS, limit=5)} == {1}, "it is the same replay"
+
+
+def test_pubsub_and_the_database_may_be_away_for_a_while(bench: DeskBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay of an hour meets more than one of these, and nobody sits beside it to resume it."""
+    given_up(bench, 3)
+    job_id = bench.job()
+    bench.queue.failing = 2
+    looks = iter([TransientFailure("spanner_unavailable", "Aborted")] * 2)
+    look_at_sent = SpannerDeadLetters.look_at_sent
+
+    def look(store: SpannerDeadLetters, job: ReplayJob) -> list[SentItem]:
+        if bench.queue.sent:
+            for failure in looks:
+                raise failure
+        return look_at_sent(store, job)
+
+    monkeypatch.setattr(SpannerDeadLetters, "look_at_sent", look)
+    report = bench.run(job_id)
+
+    assert (report.state, report.counts) == ("finished", {"arrived": 3})
+    assert next(looks, None) is None
+    assert sorted(set(sent_requests(bench))) == [f"r-{number:016d}" for number in (1, 2, 3)]
+    assert {one.replays for one in bench.desk.list_letters(OURS, limit=5)} == {1}
+
+
+def test_letters_that_cannot_be_closed_now_are_closed_later(bench: DeskBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    given_up(bench, 3)
+
+    def close(*_: object, **__: object) -> int:
+        raise TransientFailure("spanner_unavailable", "Aborted")
+
+    with monkeypatch.context() as away:
+        away.setattr(SpannerDeadLetters, "close_arrived", close)
+        assert bench.run(bench.job()).counts == {"arrived": 3}
+        assert {one.state for one in bench.desk.list_letters(OURS, limit=5)} == {"replaying"}
+    assert bench.desk.close_arrived(OURS) == 3
 
 
 def test_a_resumed_job_does_not_repeat_what_waits_in_pubsub(bench: DeskBench) -> None:
@@ -215,8 +254,9 @@ def test_a_resumed_job_does_not_repeat_what_waits_in_pubsub(bench: DeskBench) ->
 def test_a_re_run_that_was_not_published_is_the_same_request_when_resumed(bench: DeskBench) -> None:
     given_up(bench, 1)
     job_id = bench.job(from_stage="transcribe")
-    bench.queue.failing = 1
+    bench.queue.failing = 1000
     bench.run(job_id)
+    bench.queue.failing = 0
     (before,) = bench.database.rows("SELECT request_id FROM processing_requests WHERE origin = 'rerun'")
     assert bench.run(job_id).remaining == 0
     assert [event.request_id for event in bench.queue.events("recording-stored")] == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -84,13 +85,15 @@ def measure_replay(
         alone = live.post_for(alone_s)
         report(f"live calls beside the replay, about {course.letters / course.rate:.0f} s")
         begun = time.monotonic()
-        arrived: list[int] = []
-        beside = live.post_while(lambda: arrived.append(_replay(desk, course.rate, report)))
+        with ThreadPoolExecutor(1) as pool:
+            replay = pool.submit(_replay, desk, course.rate, report)
+            beside = live.post_while(lambda: not replay.done())
+        arrived = replay.result()
         replay_s = time.monotonic() - begun
         report(f"live calls alone again, {alone_s:.0f} s")
         alone += live.post_for(alone_s)
         return ReplayResult(
-            course, _figures(database, alone), _figures(database, beside), arrived=arrived[0], replay_s=replay_s
+            course, _figures(database, alone), _figures(database, beside), arrived=arrived, replay_s=replay_s
         )
 
 
@@ -192,11 +195,9 @@ class _Live:
         deadline = time.monotonic() + seconds
         return self._post_until(lambda: time.monotonic() >= deadline)
 
-    def post_while(self, work: Callable[[], None]) -> list[str]:
-        """Post as long as the work goes on in a thread of its own; the request ids."""
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        return self._post_until(lambda: not thread.is_alive())
+    def post_while(self, goes_on: Callable[[], bool]) -> list[str]:
+        """Post as long as something else goes on; the request ids."""
+        return self._post_until(lambda: not goes_on())
 
     def _post_until(self, is_over: Callable[[], bool]) -> list[str]:
         ids: list[str] = []
