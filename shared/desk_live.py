@@ -1,4 +1,4 @@
-"""A replay's look at the live calls of its tenants."""
+"""A replay's look at the live calls of all tenants: they share its workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LiveWatch:
         if not self.pace.max_slowdown or self._job.total == 1:
             return
         since = self._begun_at - LOOKED_BACK
-        self.pace.begin(self._desk.store.live_times(self._job, received_after=since, ended_after=since))
+        self.pace.begin(self._desk.store.live_times(received_after=since, ended_after=since))
         if self.pace.limit_s is not None:
             limit_s, rate = round(self.pace.limit_s, 3), round(self.pace.rate, 3)
             log.info("replay_watches_live_calls", job_id=self._job.job_id, limit_s=limit_s, rate=rate)
@@ -36,7 +36,7 @@ class LiveWatch:
         """Note the live calls that ended since the last look, and go faster or slower."""
         if self.pace.limit_s is None:
             return
-        found = self._desk.store.live_times(self._job, received_after=self._begun_at, ended_after=self._seen_until)
+        found = self._desk.store.live_times(received_after=self._begun_at, ended_after=self._seen_until)
         if not found:
             return
         before = self.pace.rate

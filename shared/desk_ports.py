@@ -134,8 +134,8 @@ class ReplayJobs(Protocol):
         """How many of the job's items are in each state, by the reason that was noted, empty for none."""
         ...
 
-    def live_times(self, job: ReplayJob, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:
-        """Calls of the job's tenants that came by webhook and are done, the latest thousand of each tenant."""
+    def live_times(self, *, received_after: datetime, ended_after: datetime) -> list[LiveTime]:
+        """Calls of all active tenants that came by webhook and are done, the latest thousand."""
         ...
 
     def take_job(self, job: ReplayJob, *, lock_token: str, lease_s: int) -> bool:

@@ -29,6 +29,8 @@ some ten seconds (docs/operations/local-stack.md has the figures); without, it d
 
 HTTP_STANDINS = ("callrail", "hubspot", "salesforce")
 GRPC_STANDINS = ("speech", "vertex", "secret_manager")
+KEEPING_STANDINS = (*HTTP_STANDINS, "speech", "secret_manager")
+"""They keep what they hold when they are ended by SIGTERM. Vertex has nothing to keep but its counters."""
 
 # What a child may see of the caller's environment. Credentials and proxies are left out on purpose: nothing of the
 # local stack may reach Google or the internet.
@@ -77,12 +79,14 @@ def make_plan(
     take_port: Callable[[], int],
     environ: Mapping[str, str],
     telemetry_dir: Path,
+    kept_dir: Path,
     only: Collection[str] | None = None,
 ) -> Plan:
     """Lay out a stack. `only` names the workers to start, None means all; raises `StackError` for unknown names.
 
     `environ` is the caller's environment: a few harmless variables reach every service, and `PIPELINE_*` reaches the
-    workers wherever the stack does not set the same variable itself.
+    workers wherever the stack does not set the same variable itself. Stand-ins keep what they hold over a restart in
+    files of `kept_dir`.
     """
     chosen = _chosen_workers(pipeline, only)
     emulator_names = ("pubsub", "spanner", "storage")
@@ -94,7 +98,7 @@ def make_plan(
     env = telemetry_environment(telemetry_dir) | tuned | worker_environment(at)
     workers = tuple(_worker(name, at=at, env=base | env) for name in pipeline.services if name in chosen)
     return Plan(
-        services=(*_emulators(emulators, at=at, env=base), *_standins(at=at, env=base), *workers),
+        services=(*_emulators(emulators, at=at, env=base), *_standins(at=at, env=base, kept_dir=kept_dir), *workers),
         external={name: at.url(name) for name in pipeline.services if name not in chosen},
         endpoints={name: at.url(name) for name in pipeline.services},
         env=env,
@@ -172,8 +176,9 @@ def _emulators(emulators: Emulators, *, at: _Addresses, env: Mapping[str, str]) 
     )
 
 
-def _standins(*, at: _Addresses, env: Mapping[str, str]) -> tuple[ServiceSpec, ...]:
-    more_arguments = {"speech": ("--storage-url", at.url("storage"))}
+def _standins(*, at: _Addresses, env: Mapping[str, str], kept_dir: Path) -> tuple[ServiceSpec, ...]:
+    kept = {name: ("--state", str(kept_dir / name)) for name in KEEPING_STANDINS}
+    more_arguments = {**kept, "speech": (*kept["speech"], "--storage-url", at.url("storage"))}
     over_grpc = [
         ServiceSpec(
             name=name,
@@ -194,7 +199,7 @@ def _standins(*, at: _Addresses, env: Mapping[str, str]) -> tuple[ServiceSpec, .
         ServiceSpec(
             name=name,
             kind="stand-in",
-            command=_standin_module(name, at.ports[name]),
+            command=(*_standin_module(name, at.ports[name]), *kept[name]),
             env=env,
             address=at.url(name),
             ready=(f"{at.url(name)}/_standin/health",),

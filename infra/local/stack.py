@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.local.errors import Report, StackError
 from infra.local.install import ensure_emulators
 from infra.local.leftovers import end_leftovers
-from infra.local.plan import LOCAL_BACKOFF_SCALE, PROJECT_ROOT, Plan, make_plan
+from infra.local.plan import KEEPING_STANDINS, LOCAL_BACKOFF_SCALE, PROJECT_ROOT, Plan, make_plan
 from infra.local.ports import Ports
 from infra.local.probes import Readiness, wait_until_ready
 from infra.local.processes import Child, Kind, ProcessGroup, kill_tree, started_at, terminate
@@ -90,6 +90,7 @@ class Stack:
         self._dir.acquire()
         try:
             end_leftovers(self._dir)
+            self._dir.forget()
             shutil.rmtree(self._dir.telemetry, ignore_errors=True)  # of a database that is gone
             plan = make_plan(
                 pipeline=load_pipeline(),
@@ -97,6 +98,7 @@ class Stack:
                 take_port=self._ports.take,
                 environ=self.options.environ,
                 telemetry_dir=self._dir.telemetry,
+                kept_dir=self._dir.kept,
                 only=self.options.only,
             )
             self._group.open()
@@ -130,6 +132,17 @@ class Stack:
         child = self._child(name)
         kill_tree(child.process.pid)
         child.process.wait()
+
+    def end(self, name: str) -> None:
+        """SIGTERM one service and wait until it is gone; a stand-in keeps what it holds. `restart` brings it back.
+
+        Raises `StackError` when a stand-in ended otherwise than it should: then nothing says that it kept anything.
+        """
+        self._expected_dead.add(name)
+        child = self._child(name)
+        terminate([child], grace_s=_WORKER_GRACE_S)
+        if name in KEEPING_STANDINS and child.exit_status:
+            raise StackError("not_kept", f"what it held may be lost: {child.obituary()}")
 
     def restart(self, name: str) -> None:
         """Start a service again on its old port, ending it first when it runs, and wait until it answers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -73,6 +74,8 @@ class StateDir:
         self.path = path.resolve()
         self.logs = self.path / "logs"
         self.telemetry = self.path / "telemetry"
+        self.kept = self.path / "standins"
+        """What stand-ins hold while they are being restarted; lives no longer than the stack."""
         self._state = self.path / "state.json"
         self._lock: int | None = None
 
@@ -97,7 +100,7 @@ class StateDir:
         """Forget the state and let the next supervisor in. Logs stay."""
         if self._lock is None:
             return
-        self._state.unlink(missing_ok=True)
+        self.forget()
         os.close(self._lock)
         self._lock = None
 
@@ -120,8 +123,9 @@ class StateDir:
             ) from error
 
     def forget(self) -> None:
-        """Remove a stale state file."""
+        """Remove the state, and what stand-ins kept: emulators begin empty, so must they."""
         self._state.unlink(missing_ok=True)
+        shutil.rmtree(self.kept, ignore_errors=True)
 
     def running(self) -> StackState:
         """The state of the stack that runs here. Raises `StackError` saying why there is none."""

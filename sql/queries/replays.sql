@@ -14,13 +14,15 @@ ORDER BY created_at DESC
 LIMIT @row_limit
 
 -- name: live_times
+-- across tenants: a replay shares workers and database with everybody's calls, and must slow down none of them
 -- Calls as they come: a replayed call was received before its replay began, a re-run and a backfill have another origin.
-SELECT UNIX_MICROS(finished_at), TIMESTAMP_DIFF(finished_at, received_at, MICROSECOND)
-FROM processing_requests@{FORCE_INDEX=processing_requests_by_state}
-WHERE tenant_id = @tenant_id AND state = 'done' AND updated_at > @ended_after
-  AND origin = 'webhook' AND kind = 'post_call'
-  AND received_at > @received_after AND finished_at IS NOT NULL
-ORDER BY updated_at DESC
+SELECT UNIX_MICROS(r.finished_at), TIMESTAMP_DIFF(r.finished_at, r.received_at, MICROSECOND)
+FROM tenants AS t
+JOIN processing_requests@{FORCE_INDEX=processing_requests_by_state} AS r ON r.tenant_id = t.tenant_id
+WHERE t.status = 'active' AND r.state = 'done' AND r.updated_at > @ended_after
+  AND r.origin = 'webhook' AND r.kind = 'post_call'
+  AND r.received_at > @received_after AND r.finished_at IS NOT NULL
+ORDER BY r.updated_at DESC
 LIMIT 1000
 
 -- name: take_job

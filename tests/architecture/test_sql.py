@@ -26,6 +26,7 @@ ACROSS_TENANTS = {
     "dead_letters.tenants_with_letters",  # operators look after all tenants' letters, then ask tenant by tenant
     "replays.find_job",  # an operator names a replay by its id
     "replays.recent_jobs",  # the operators' list of replays
+    "replays.live_times",  # a replay must not slow down the calls of neighbours, who share its workers
     "tenants.route_owners",  # a company may belong to one tenant only
     "story.tenants_of",  # `pipeline why` may be given nothing but an id
 }

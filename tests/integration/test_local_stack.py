@@ -32,8 +32,12 @@ pytestmark = pytest.mark.emulators
 def stack(_emulator_programs: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Every worker is left to the test; a refused message comes again each second."""
     options = StackOptions(state_dir=tmp_path_factory.mktemp("stack"), only=(), backoff_scale=0)
+    kept = StateDir(options.state_dir).kept
+    kept.mkdir()
+    (kept / "hubspot").write_bytes(b"of a stack whose supervisor was killed; nobody may take it up")
     with Stack(options) as stack:
         yield stack
+    assert not kept.exists(), "what stand-ins kept as they were ended outlives its stack"
 
 
 def port_of(stack: Stack, worker: str) -> int:
@@ -128,6 +132,29 @@ def test_a_killed_stand_in_comes_back_on_its_old_address(stack: Stack) -> None:
     after = StateDir(stack.options.state_dir).running().service("hubspot")
     assert after.address == before.address
     assert after.pid != before.pid
+
+
+def test_an_ended_stand_in_is_away_and_comes_back_with_what_it_held(stack: Stack) -> None:
+    url = stack.state.service("hubspot").address
+    contact = {"token": "pat-one", "properties": {"phone": "+15035550110"}}
+    httpx.post(f"{url}/_standin/contacts", json=contact).raise_for_status()
+
+    stack.end("hubspot")
+    assert not answers(f"{url}/_standin/health")
+    stack.restart("hubspot")
+
+    held = httpx.get(f"{url}/_standin/state").json()["contacts"]
+    assert [one["properties"]["phone"] for one in held] == ["+15035550110"]
+
+
+def test_a_stand_in_that_could_keep_nothing_says_so(stack: Stack) -> None:
+    """A chaos run would otherwise take the loss for the pipeline's."""
+    stack.kill("callrail")
+
+    with pytest.raises(StackError, match="what it held may be lost"):
+        stack.end("callrail")
+
+    stack.restart("callrail")
 
 
 def test_a_second_stack_in_the_same_place_is_refused_and_harms_nothing(stack: Stack) -> None:

@@ -81,6 +81,16 @@ def test_beside_live_calls_it_begins_slowly_and_arrives(bench: DeskBench) -> Non
     assert bench.seconds > (LETTERS - 1) * 10
 
 
+def test_a_neighbours_live_calls_come_first_too(bench: DeskBench) -> None:
+    """They wait for the same workers and the same database."""
+    live_calls(bench, LIVE, took_s=0.01, ended_ago_s=5, tenant_id=THEIRS)
+
+    watched = Watched(bench)
+
+    assert watched.report.counts == {"arrived": LETTERS}
+    assert watched.rates[0] == pytest.approx(2 / 20, rel=0.05)
+
+
 def test_it_goes_faster_while_live_calls_take_no_longer(bench: DeskBench) -> None:
     live_calls(bench, LIVE, took_s=0.01, ended_ago_s=5)
 
@@ -104,12 +114,11 @@ def test_live_calls_that_suffer_slow_it_down(bench: DeskBench) -> None:
     "others",
     [
         {"number": ENOUGH_LIVE - 1},
-        {"number": LIVE, "tenant_id": THEIRS},
         {"number": LIVE, "ended_ago_s": 3600},
         {"number": LIVE, "kind": "pre_call"},
         {"number": LIVE, "origin": "backfill"},
     ],
-    ids=["too few", "another tenant's", "long ago", "no calls", "a backfill's"],
+    ids=["too few", "long ago", "no calls", "a backfill's"],
 )
 def test_without_live_calls_the_cap_alone_holds(bench: DeskBench, others: dict[str, object]) -> None:
     live_calls(bench, **({"took_s": 0.01, "ended_ago_s": 5} | others))  # type: ignore[arg-type] # one table of all kinds

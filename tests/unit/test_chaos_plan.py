@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
 from handlers.signature import callrail_signature
+from infra.local.chaos import faults
 from infra.local.chaos.calls import COMPANIES
-from infra.local.chaos.faults import REBORN, LostNotices, ProcessFault, VendorFault
+from infra.local.chaos.faults import REBORN, RESTARTED, LostNotices, ProcessFault, VendorFault
 from infra.local.chaos.plan import make_plan
+from infra.local.chaos.saboteur import STANDINS
 from infra.local.standins.faults import FaultRule
 from schemas.webhooks import infer_kind, parse_webhook
 from shared.crash_points import POINTS, parse_deaths
@@ -65,6 +68,30 @@ def test_every_deed_happens(deed: str) -> None:
 def test_a_vendor_is_killed_and_started_again() -> None:
     killed = {fault.target for fault in MINUTE.faults if isinstance(fault, ProcessFault) and fault.deed == "kill"}
     assert set(REBORN) < killed
+
+
+def test_every_other_vendor_is_ended_several_times_and_comes_back_after_a_while() -> None:
+    restarts = [fault for fault in MINUTE.faults if isinstance(fault, ProcessFault) and _is_vendors_restart(fault)]
+
+    assert {*REBORN, *RESTARTED} == set(STANDINS)
+    assert Counter(fault.target for fault in restarts) == dict.fromkeys(RESTARTED, 3)
+    assert all(0.5 <= fault.at_s <= 60 and 0 <= fault.for_s <= 3 for fault in restarts)
+    assert len({fault.at_s for fault in restarts}) > len(RESTARTED)
+
+
+def test_one_more_restart_of_a_vendor_leaves_every_other_fault_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "_RESTART_EACH_S", 15)
+
+    more = faults.plan_faults(7, over_s=60)
+
+    assert len(more) == len(MINUTE.faults) + len(RESTARTED)
+    assert [fault for fault in more if not _is_vendors_restart(fault)] == [
+        fault for fault in MINUTE.faults if not _is_vendors_restart(fault)
+    ]
+
+
+def _is_vendors_restart(fault: faults.Fault) -> bool:
+    return isinstance(fault, ProcessFault) and fault.deed == "restart" and fault.target in RESTARTED
 
 
 def test_every_rule_is_one_that_a_stand_in_takes() -> None:

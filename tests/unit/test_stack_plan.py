@@ -12,7 +12,7 @@ import pytest
 
 from infra.local.emulators import Emulators
 from infra.local.errors import StackError
-from infra.local.plan import GRPC_STANDINS, HTTP_STANDINS, Plan, make_plan
+from infra.local.plan import GRPC_STANDINS, HTTP_STANDINS, KEEPING_STANDINS, Plan, make_plan
 from infra.local.processes import ServiceSpec
 from infra.local.supervisor import parse_only
 from infra.local.topics import DEAD_LETTERS_TOPIC, archive_request, subscription_request
@@ -29,6 +29,7 @@ def plan_with(*, environ: Mapping[str, str] | None = None, only: Collection[str]
         take_port=itertools.count(20_000).__next__,
         environ=environ or {},
         telemetry_dir=Path("/state/telemetry"),
+        kept_dir=Path("/state/standins"),
         only=only,
     )
 
@@ -129,6 +130,19 @@ def test_the_speech_stand_in_writes_to_the_local_storage() -> None:
     plan = plan_with()
 
     assert plan.storage_url in service(plan, "speech").command
+
+
+def test_every_stand_in_but_the_one_with_nothing_to_keep_has_a_file_of_its_own_for_its_restarts() -> None:
+    plan = plan_with()
+
+    kept = {
+        spec.name: spec.command[spec.command.index("--state") + 1]
+        for spec in plan.services
+        if "--state" in spec.command
+    }
+
+    assert kept == {name: f"/state/standins/{name}" for name in KEEPING_STANDINS}
+    assert {*GRPC_STANDINS, *HTTP_STANDINS} - {*KEEPING_STANDINS} == {"vertex"}
 
 
 def test_every_stand_in_is_part_of_the_stack() -> None:

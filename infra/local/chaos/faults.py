@@ -13,16 +13,20 @@ from shared.crash_points import Death
 WORKERS = ("webhook", "download", "transcribe", "analyze", "crm_sync", "dead_letter", "operator")
 _STAGES = ("download", "transcribe", "analyze", "crm_sync")
 _BACKGROUND = ("pubsub", "spanner", "storage", "hubspot", "salesforce", "callrail", "speech", "vertex")
-"""What can be frozen for a moment beside the workers. Not killed: what it holds in memory would be gone."""
+"""What can be frozen for a moment beside the workers."""
 REBORN = ("vertex",)
 """Vendors that keep nothing between two requests, and so can be killed and started again."""
+RESTARTED = ("hubspot", "salesforce", "callrail", "speech", "secret_manager")
+"""Vendors that end in the middle of their work, are away for a while, and come back with all they held."""
+_RESTART_EACH_S = 20
+"""Each of them so often, once at least."""
 
 Deed = Literal["kill", "freeze", "restart"]
 
 
 @dataclass(frozen=True)
 class ProcessFault:
-    """SIGKILL and a new process, SIGSTOP and SIGCONT after `for_s` seconds, or SIGTERM and a new process."""
+    """SIGKILL or SIGTERM and a new process `for_s` seconds after the end, or SIGSTOP and SIGCONT after `for_s`."""
 
     at_s: float
     deed: Deed
@@ -69,6 +73,7 @@ def plan_faults(seed: int, *, over_s: float) -> tuple[Fault, ...]:
     faults: list[Fault] = [
         *_process_faults(random, over_s=over_s),
         *_vendors_killed(dice(seed, "vendors"), over_s=over_s),
+        *_vendors_restarted(dice(seed, "restarts"), over_s=over_s),
         *(_vendor_fault(random, over_s=over_s) for _ in range(math.ceil(over_s))),
         *(LostNotices(_moment(random, over_s), round(random.uniform(1, 3), 1)) for _ in range(math.ceil(over_s / 15))),
     ]
@@ -90,7 +95,7 @@ def plan_deaths(seed: int, *, over_s: float) -> tuple[Death, ...]:
 
 _STAGE_POINTS = (
     *("claimed", "taken_over", "before_checkpoint", "after_checkpoint", "stage_run", "recorded", "published"),
-    *("before_sleep", "after_sleep", "given_up", "published_beside"),
+    *("before_sleep", "after_sleep", "given_up", "absorbed", "published_beside"),
 )
 _POINTS_OF_OTHERS = {
     "webhook": ("receiver_before_keep", "receiver_before_answer"),
@@ -122,6 +127,14 @@ def _vendors_killed(random: Random, *, over_s: float) -> list[ProcessFault]:
     return [
         ProcessFault(_moment(random, over_s), "kill", random.choice(REBORN), round(random.uniform(0, 3), 1))
         for _ in range(math.ceil(over_s / 20))
+    ]
+
+
+def _vendors_restarted(random: Random, *, over_s: float) -> list[ProcessFault]:
+    return [
+        ProcessFault(_moment(random, over_s), "restart", vendor, round(random.uniform(0, 3), 1))
+        for vendor in RESTARTED
+        for _ in range(math.ceil(over_s / _RESTART_EACH_S))
     ]
 
 

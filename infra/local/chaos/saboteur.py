@@ -16,7 +16,7 @@ from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from google.pubsub_v1.types import PushConfig
 
-from infra.local.chaos.faults import REBORN, WORKERS, Fault, LostNotices, ProcessFault, VendorFault
+from infra.local.chaos.faults import REBORN, RESTARTED, WORKERS, Fault, LostNotices, ProcessFault, VendorFault
 from infra.local.plan import PROJECT_ID
 from infra.local.stack import Stack
 from shared.crash_points import Death
@@ -57,14 +57,15 @@ class Saboteur:
         """Wait for the last fault, then make everything well again: no rule, no death to come, no dead worker."""
         for thread in self._threads:
             thread.join()
-        for name in REBORN:
-            if not psutil.pid_exists(self._stack.pid(name)):
-                self._stack.restart(name)
+        self._bring_back((*REBORN, *RESTARTED))
         for name in STANDINS:
             httpx.delete(f"{self._admin(name)}/_standin/faults", timeout=30.0, trust_env=False).raise_for_status()
         for death in deaths:
             (self._marks / str(death)).touch()
-        for name in WORKERS:
+        self._bring_back(WORKERS)
+
+    def _bring_back(self, names: Sequence[str]) -> None:
+        for name in names:
             if not psutil.pid_exists(self._stack.pid(name)):
                 self._stack.restart(name)
 
@@ -77,6 +78,7 @@ class Saboteur:
                 self._do(fault)
             except (PipelineError, httpx.HTTPError) as error:
                 line += f" ({type(error).__name__}: {error})"
+                self._report(line)
             self.done.append(line)
 
     def _do(self, fault: Fault) -> None:
@@ -86,6 +88,8 @@ class Saboteur:
                 time.sleep(fault.for_s)
                 self._stack.restart(fault.target)
             case ProcessFault(deed="restart"):
+                self._stack.end(fault.target)
+                time.sleep(fault.for_s)
                 self._stack.restart(fault.target)
             case ProcessFault():
                 with frozen(self._stack.pid(fault.target)):

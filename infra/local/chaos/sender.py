@@ -41,7 +41,7 @@ class Ledger:
 
     accepted: list[Accepted] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
-    """Statuses of answers that were not 2xx, and `no answer`: the same webhook was sent again after each."""
+    """Statuses of answers that were not 2xx, `no answer`, `no recording` (CallRail was away): sent again after each."""
     given_up: list[Post] = field(default_factory=list)
     """Webhooks that nobody took until the sender gave up."""
 
@@ -84,18 +84,21 @@ class Sender:
         return self.ledger
 
     def _deliver(self, post: Post) -> None:
-        body = encode(self._complete(post))
         ends_at = time.monotonic() + _GIVE_UP_AFTER_S
         while time.monotonic() < ends_at and not self._abandoned.is_set():
-            told = self._post_once(post, body)
+            told = self._post_once(post)
             if told is None:
                 return
             self.ledger.refused.append(told)
             self._abandoned.wait(_AGAIN_AFTER_S)
         self.ledger.given_up.append(post)
 
-    def _post_once(self, post: Post, body: bytes) -> str | None:
-        """None when it was taken, else what was said instead."""
+    def _post_once(self, post: Post) -> str | None:
+        """None when it was taken, else what was said instead. The same to the byte every time."""
+        try:
+            body = encode(self._complete(post))
+        except httpx.HTTPError:
+            return "no recording"
         try:
             answer = post_webhook(self._env["WEBHOOK_URL"], body, key=self._keys[post.tenant])
         except ConfigurationError:

@@ -4,7 +4,7 @@ One server plays api.callrail.com, app.callrail.com and the storage host (under 
 interface: `POST /_standin/recordings`, `POST /_standin/calls` and `DELETE /_standin/calls/<id>` (a call marked as spam
 disappears), `PUT /_standin/api_keys`, `PUT /_standin/budget`, `PUT /_standin/companies` (callrail_companies.py), and
 `PUT /_standin/webhooks` (`url`, `key`): from then on a call that is put with its `webhook` is announced there, signed;
-`{}` ends it.
+`{}` ends it. With `--state FILE` it outlives a restart.
 
 Operations for faults: `webhook` (`drop` loses one for ever), `accounts.list`, `companies.get`, `integrations.list`,
 `integrations.get`, `calls.list`, `calls.get`, `recording.json`, `recording.redirect`, `recording.file`. On the last,
@@ -27,7 +27,8 @@ from infra.local.standins.callrail_listing import ListingError, chosen_fields, l
 from infra.local.standins.callrail_store import CallRailStore, Recording, WebhookTarget
 from infra.local.standins.callrail_webhooks import announce
 from infra.local.standins.faults import FaultPlan, FaultRule, admin_blueprint
-from infra.local.standins.serving import drop_connection, make_http_server, port_argument
+from infra.local.standins.keeping import keep
+from infra.local.standins.serving import drop_connection, http_arguments, make_http_server
 
 View = Callable[..., Any]
 _MAX_FORM_BYTES = 600_000_000
@@ -66,7 +67,7 @@ def _add_admin(app: Flask, store: CallRailStore, plan: FaultPlan) -> None:
     @app.put("/_standin/webhooks")
     def put_webhooks() -> tuple[str, int]:
         body = request.get_json()
-        store.target = WebhookTarget(**body) if body else None
+        store.send_webhooks_to(WebhookTarget(**body) if body else None)
         return "", 204
 
     @app.delete("/_standin/calls/<call_id>")
@@ -76,12 +77,12 @@ def _add_admin(app: Flask, store: CallRailStore, plan: FaultPlan) -> None:
 
     @app.put("/_standin/api_keys")
     def put_api_keys() -> tuple[str, int]:
-        store.api_keys = {str(key) for key in request.get_json()}
+        store.accept_keys({str(key) for key in request.get_json()})
         return "", 204
 
     @app.put("/_standin/budget")
     def put_budget() -> tuple[str, int]:
-        store.budget = request.get_json()["requests"]
+        store.set_budget(request.get_json()["requests"])
         return "", 204
 
 
@@ -267,7 +268,9 @@ def _cut_off(answer: Response) -> Response:
 
 
 def main() -> None:
-    make_http_server(create_app(), port_argument("callrail").port).serve_forever()
+    options, store = http_arguments("callrail"), CallRailStore()
+    keep(options.state, {"callrail": store})
+    make_http_server(create_app(store), options.port).serve_forever()
 
 
 if __name__ == "__main__":

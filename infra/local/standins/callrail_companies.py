@@ -65,7 +65,5 @@ def add_companies_admin(app: Flask, store: CallRailStore) -> None:
         )
         store.put_company(str(document["account_id"]), company)
         if "api_key" in document:
-            store.api_keys.add(str(document["api_key"]))
-            if document.get("is_restricted"):
-                store.restricted_keys.add(str(document["api_key"]))
+            store.add_key(str(document["api_key"]), is_restricted=bool(document.get("is_restricted")))
         return "", 204

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,25 @@ class CallRailStore:
             self.budget -= 1
             return self.budget >= 0
 
+    def accept_keys(self, keys: set[str]) -> None:
+        """From now on only these."""
+        with self.lock:
+            self.api_keys = keys
+
+    def add_key(self, key: str, *, is_restricted: bool) -> None:
+        with self.lock:
+            self.api_keys.add(key)
+            if is_restricted:
+                self.restricted_keys.add(key)
+
+    def set_budget(self, requests: int | None) -> None:
+        with self.lock:
+            self.budget = requests
+
+    def send_webhooks_to(self, target: WebhookTarget | None) -> None:
+        with self.lock:
+            self.target = target
+
     def recording_if_ready(self, call_id: str) -> Recording | None:
         """The recording, or None while it is unknown or still counted down to readiness."""
         with self.lock:
@@ -183,6 +203,17 @@ class CallRailStore:
             self.budget = None
             self.target = None
             self.webhooks.clear()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Any]]:
+        """Every field but the lock; see keeping.py."""
+        with self.lock:
+            yield {item.name: getattr(self, item.name) for item in fields(self) if item.name != "lock"}
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        with self.lock:
+            for name, value in kept.items():
+                setattr(self, name, value)
 
 
 def _silent_wav(total: int) -> Iterator[bytes]:

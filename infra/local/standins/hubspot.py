@@ -2,7 +2,7 @@
 
 One portal per token. `python -m infra.local.standins.hubspot --port N` runs it; besides the admin interface of
 `faults.py` it takes `POST /_standin/contacts` (a human types in a contact), `POST /_standin/lag` (search index) and
-`POST /_standin/tokens` (which tokens are accepted, and for which portal).
+`POST /_standin/tokens` (which tokens are accepted, and for which portal). With `--state FILE` it outlives a restart.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from infra.local.standins.hubspot_protocol import json_document, properties_of, 
 from infra.local.standins.hubspot_routes import add_associations, add_batches, add_objects, add_properties
 from infra.local.standins.hubspot_schema import Refused
 from infra.local.standins.hubspot_store import IndexLag
-from infra.local.standins.serving import ConnectionDropped, make_http_server, port_argument
+from infra.local.standins.keeping import keep
+from infra.local.standins.serving import ConnectionDropped, http_arguments, make_http_server
 
 
 def create_app(
     *, tokens: Mapping[str, str] | None = None, plan: FaultPlan | None = None, lag: IndexLag | None = None
 ) -> Flask:
     """The stand-in. `tokens` maps an accepted token to its portal's name; None takes any starting with `pat-`."""
-    hub = HubSpot(tokens=tokens, plan=plan or FaultPlan(), lag=lag or IndexLag())
+    return app_of(HubSpot(tokens=tokens, plan=plan or FaultPlan(), lag=lag or IndexLag()))
+
+
+def app_of(hub: HubSpot) -> Flask:
+    """The stand-in in front of a hub that may hold something already."""
     app = Flask(__name__)
     app.register_blueprint(admin_blueprint(hub.plan, state=hub.state, reset=hub.reset))
     app.register_error_handler(Refused, refusal)
@@ -51,7 +56,7 @@ def _add_admin(app: Flask, hub: HubSpot) -> None:
     @app.post("/_standin/lag")
     def set_lag() -> Any:
         """`{"searches": n, "seconds": s}`: how far behind the search index is for what is written from now on."""
-        hub.lag = IndexLag(**json_document())
+        hub.set_lag(IndexLag(**json_document()))
         return "", 204
 
     @app.post("/_standin/tokens")
@@ -63,7 +68,10 @@ def _add_admin(app: Flask, hub: HubSpot) -> None:
 
 
 def main() -> None:
-    make_http_server(create_app(), port_argument("hubspot").port).serve_forever()
+    options = http_arguments("hubspot")
+    hub = HubSpot(tokens=None, plan=FaultPlan(), lag=IndexLag())
+    keep(options.state, {"hubspot": hub})
+    make_http_server(app_of(hub), options.port).serve_forever()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from infra.local.standins.faults import FaultPlan
@@ -75,10 +76,16 @@ class HubSpot:
         with self._lock:
             self._requests[operation] += 1
 
+    def set_lag(self, lag: IndexLag) -> None:
+        """For what is written from now on."""
+        with self._lock:
+            self.lag = lag
+
     def reset(self) -> None:
         """Empty portals, and tokens and lag as they were at the start."""
-        tokens, self.lag = self._at_start
+        tokens, lag = self._at_start
         self.accept_tokens(tokens)
+        self.set_lag(lag)
         with self._lock:
             self._portals.clear()
             self._requests.clear()
@@ -92,6 +99,31 @@ class HubSpot:
             for object_type in OBJECT_TYPES:
                 found[object_type] += _records_of(portal, name, object_type)
         return {**found, "requests": requests}
+
+    # --- over a restart (keeping.py) --------------------------------------------------------------
+
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Any]]:
+        """The hub first: who is inside a portal asks nothing more of the hub before it leaves."""
+        with ExitStack() as still:
+            still.enter_context(self._lock)
+            yield {
+                "lag": self.lag,
+                "tokens": self._tokens,
+                "lacks": self._lacks,
+                "requests": self._requests,
+                "portals": {
+                    name: still.enter_context(portal.standing_still()) for name, portal in self._portals.items()
+                },
+            }
+
+    def take_up(self, kept: dict[str, Any]) -> None:
+        with self._lock:
+            self.lag, self._tokens, self._lacks = kept["lag"], kept["tokens"], kept["lacks"]
+            self._requests = kept["requests"]
+            for name, portal in kept["portals"].items():
+                self._portals[name] = Portal(first_id=1)
+                self._portals[name].take_up(portal)
 
 
 def _records_of(portal: Portal, name: str, object_type: str) -> list[dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -59,7 +59,7 @@ class Portal:
         self.schemas = {name: Schema.standard(name) for name in OBJECT_TYPES}
         self.records: dict[str, dict[str, Record]] = {name: {} for name in OBJECT_TYPES}
         self._links: dict[Link, None] = {}
-        self._ids = itertools.count(first_id)
+        self._next_id = first_id
         self._last_ms = 0
         self._searches = 0
 
@@ -71,7 +71,7 @@ class Portal:
             if object_type == "calls" and not values.get("hs_timestamp"):
                 raise Refused(400, "VALIDATION_ERROR", "Error creating CALL. Some required properties were not set.")
             self._check_unique(object_type, values, own_id="")
-            record = Record(str(next(self._ids)))
+            record = Record(self._new_id())
             record.properties |= {"hs_object_id": record.record_id, "createdate": self._timestamp()}
             self.records[object_type][record.record_id] = record
             self._write(object_type, record, values, lag=lag)
@@ -123,6 +123,10 @@ class Portal:
             raise Refused.for_values(
                 {"name": name, "error": "CONFLICTING_UNIQUE_VALUE", "message": f"{name} must be unique"}
             )
+
+    def _new_id(self) -> str:
+        self._next_id += 1
+        return str(self._next_id - 1)
 
     def _timestamp(self) -> str:
         """Now, in milliseconds as HubSpot writes it, but never the same twice: "oldest" is never a tie."""
@@ -180,3 +184,22 @@ class Portal:
     def linked(self, from_type: str, from_id: str, to_type: str) -> list[str]:
         with self.lock:
             return [link[3] for link in self._links if link[:3] == (from_type, from_id, to_type)]
+
+    # --- over a restart (keeping.py) --------------------------------------------------------------
+
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Any]]:
+        with self.lock:
+            yield {
+                "schemas": self.schemas,
+                "records": self.records,
+                "links": self._links,
+                "next_id": self._next_id,
+                "last_ms": self._last_ms,
+                "searches": self._searches,
+            }
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        with self.lock:
+            self.schemas, self.records, self._links = kept["schemas"], kept["records"], kept["links"]
+            self._next_id, self._last_ms, self._searches = kept["next_id"], kept["last_ms"], kept["searches"]

@@ -3,7 +3,7 @@
 Run it with `python -m infra.local.standins.salesforce --port N`. Besides the common admin interface it has
 `POST /_standin/orgs` (an org's rules), `POST /_standin/persons` (people typed in by humans),
 `DELETE /_standin/persons` (deleted by humans), `POST /_standin/conversions` (Leads made Contacts by humans) and
-`POST /_standin/sessions/expire`.
+`POST /_standin/sessions/expire`. With `--state FILE` it outlives a restart, sessions included.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from flask import Flask, Response, jsonify, make_response, request
 from pydantic import BaseModel, ConfigDict
 
 from infra.local.standins.faults import FaultPlan, admin_blueprint
+from infra.local.standins.keeping import keep
 from infra.local.standins.salesforce_api import Api, Call, DropNow
 from infra.local.standins.salesforce_checks import ApiError
 from infra.local.standins.salesforce_composite import Answer
 from infra.local.standins.salesforce_oauth import LoginRefused, Orgs
 from infra.local.standins.salesforce_store import Org, OrgSettings
-from infra.local.standins.serving import ConnectionDropped, drop_connection, make_http_server, port_argument
+from infra.local.standins.serving import ConnectionDropped, drop_connection, http_arguments, make_http_server
 
 _PLURAL = {"Lead": "leads", "Contact": "contacts", "Task": "tasks"}
 
@@ -44,11 +45,11 @@ class PersonRef(BaseModel):
     id: str
 
 
-def create_app(*, plan: FaultPlan | None = None) -> Flask:
-    """The stand-in as a Flask application; all state lives in it."""
+def create_app(*, orgs: Orgs | None = None, plan: FaultPlan | None = None) -> Flask:
+    """The stand-in with no orgs and no faults unless they are given."""
     app = Flask(__name__)
     app.url_map.merge_slashes = False  # an encoded slash in an external id must not become a redirect
-    orgs, plan = Orgs(), plan or FaultPlan()
+    orgs, plan = orgs or Orgs(), plan or FaultPlan()
     app.register_blueprint(admin_blueprint(plan, state=lambda: _state(orgs), reset=orgs.clear))
     app.register_error_handler(ConnectionDropped, lambda _: ("", 500))
     app.before_request(_read_body)
@@ -174,7 +175,9 @@ def _with_body(body: Any) -> Response:
 
 def main() -> None:
     """Serve on 127.0.0.1 until stopped."""
-    make_http_server(create_app(), port_argument("salesforce").port).serve_forever()
+    options, orgs = http_arguments("salesforce"), Orgs()
+    keep(options.state, {"orgs": orgs})
+    make_http_server(create_app(orgs=orgs), options.port).serve_forever()
 
 
 if __name__ == "__main__":

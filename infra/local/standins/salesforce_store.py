@@ -15,11 +15,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.local.standins.salesforce_checks import ApiError, MultipleChoices, check_create, check_update
+from infra.local.standins.salesforce_ids import numbered_id, with_checksum
 from infra.local.standins.salesforce_schema import DEFAULTS, KEY_PREFIX, FieldSpec, ObjectSpec, standard_objects
 
 Record = dict[str, Any]
 
-_BASE62 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _ID = re.compile(r"^[A-Za-z0-9]{15}([A-Za-z0-9]{3})?$")
 
 
@@ -212,6 +212,32 @@ class Org:
             self._records, self._deleted, self._born = kept
             raise
 
+    # --- over a restart (keeping.py) -------------------------------------------------------------
+
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Any]]:
+        with self.lock:
+            yield {
+                "org_number": self._org_number,
+                "settings": self.settings,
+                "objects": self.objects,
+                "ungranted": self._ungranted,
+                "requests": self.requests,
+                "api_calls": self.api_calls,
+                "next_number": self._next_number,
+                "records": self._records,
+                "deleted": self._deleted,
+                "born": self._born,
+            }
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        """Of an org with the same number."""
+        with self.lock:
+            self.settings, self.objects, self._ungranted = kept["settings"], kept["objects"], kept["ungranted"]
+            self.requests, self.api_calls = kept["requests"], kept["api_calls"]
+            self._next_number, self._records = kept["next_number"], kept["records"]
+            self._deleted, self._born = kept["deleted"], kept["born"]
+
     # --- rules -----------------------------------------------------------------------------------
 
     def _check_links(self, values: Mapping[str, Any]) -> None:
@@ -250,20 +276,7 @@ class Org:
 
     def _new_id(self, object_name: str) -> str:
         self._next_number += 1
-        number, letters = self._org_number * 1_000_000 + self._next_number, ""
-        while number:
-            number, rest = divmod(number, 62)
-            letters = _BASE62[rest] + letters
-        return with_checksum(KEY_PREFIX[object_name] + "5g" + letters.rjust(10, "0"))
-
-
-def with_checksum(id15: str) -> str:
-    """Salesforce's 18-character form: three letters that encode which of the 15 are upper case."""
-    suffix = ""
-    for start in (0, 5, 10):
-        bits = sum(1 << index for index, letter in enumerate(id15[start : start + 5]) if letter.isupper())
-        suffix += "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"[bits]
-    return id15 + suffix
+        return numbered_id(KEY_PREFIX[object_name], self._org_number * 1_000_000 + self._next_number)
 
 
 def digits(value: Any) -> str:

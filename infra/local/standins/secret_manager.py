@@ -2,8 +2,10 @@
 
 Holds secrets in memory and, when given a file, there too: `{"<project>": {"<secret>": [{"value": "…", "state":
 "ENABLED"}]}}`, versions in order. A file written by hand preloads the stand-in. The admin interface shows names and
-counts, never values. Fault operations: `create_secret`, `add_version`, `access`, `get_secret`, `list_versions`,
-`disable_version`; `rubbish` on `access` answers the rule's body with the true value's checksum (a damaged payload).
+counts, never values. With `--state FILE` it outlives a restart, counts included.
+
+Fault operations: `create_secret`, `add_version`, `access`, `get_secret`, `list_versions`, `disable_version`; `rubbish`
+on `access` answers the rule's body with the true value's checksum (a damaged payload).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from google.cloud import secretmanager_v1 as sm
 
 from infra.local.standins import grpc_serving
 from infra.local.standins.faults import FaultPlan, admin_blueprint
+from infra.local.standins.keeping import add_state_argument, keep
 from infra.local.standins.secret_manager_store import Refused, SecretStore
 
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
@@ -162,11 +165,13 @@ def serve_secret_manager(file: Path | None = None) -> Iterator[grpc_serving.Runn
 
 
 def main() -> None:
-    """`python -m infra.local.standins.secret_manager --port N --admin-port M [--file PATH]`."""
+    """`python -m infra.local.standins.secret_manager --port N --admin-port M [--file PATH] [--state FILE]`."""
     parser = grpc_serving.grpc_arguments("secret_manager")
     parser.add_argument("--file", type=Path, help="JSON file that holds the secrets between runs")
+    add_state_argument(parser)
     arguments = parser.parse_args()
     service = SecretManagerService(arguments.file)
+    keep(arguments.state, {"secrets": service.store})
     grpc_serving.serve_grpc_forever(
         SERVICE,
         service.methods(),

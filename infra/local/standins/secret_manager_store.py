@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,16 @@ class SecretStore:
                 for path, versions in self._secrets.items()
             }
             return {"secrets": held, "accesses": self._accesses.total()}
+
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Any]]:
+        """See keeping.py."""
+        with self._lock:
+            yield {"secrets": self._secrets, "accesses": self._accesses}
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._secrets, self._accesses = kept["secrets"], kept["accesses"]
 
     def _versions(self, path: str) -> list[Version]:
         if path not in self._secrets:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from flask import Flask, request
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from infra.local.standins.keeping import add_state_argument
+
 
 class QuietHandler(WSGIRequestHandler):
     """Access lines would drown the stack's logs; HTTP/1.1 keeps connections open as vendors do."""
@@ -57,8 +59,9 @@ def serve_in_thread(app: Flask) -> Iterator[str]:
         server.server_close()
 
 
-def port_argument(name: str) -> argparse.Namespace:
-    """The command line that all HTTP stand-ins share: `--port`."""
+def http_arguments(name: str) -> argparse.Namespace:
+    """The command line that all HTTP stand-ins share: `--port`, and `--state` (keeping.py)."""
     parser = argparse.ArgumentParser(prog=f"python -m infra.local.standins.{name}")
     parser.add_argument("--port", type=int, required=True)
+    add_state_argument(parser)
     return parser.parse_args()

@@ -2,7 +2,8 @@
 
 `google.cloud.speech.v2.Speech` (BatchRecognize) and `google.longrunning.Operations` (GetOperation, ListOperations)
 share one port; the admin interface has another. Start it with
-`python -m infra.local.standins.speech --port N --admin-port M --storage-url http://127.0.0.1:P`.
+`python -m infra.local.standins.speech --port N --admin-port M --storage-url http://127.0.0.1:P`. With `--state FILE` it
+outlives a restart: operations under way are worked on by the next process.
 
 Operations that faults can name: `batch_recognize`, `get_operation`, `list_operations`, `recognition` (the whole
 operation fails) and `output` (the output object).
@@ -28,6 +29,7 @@ from grpc_status import rpc_status
 
 from infra.local.standins.faults import FaultPlan, admin_blueprint
 from infra.local.standins.grpc_serving import grpc_arguments, make_grpc_server, unary
+from infra.local.standins.keeping import add_state_argument, keep
 from infra.local.standins.serving import make_http_server, serve_in_thread
 from infra.local.standins.speech_files import FileTranscriber
 from infra.local.standins.speech_hearing import Recognizer
@@ -116,7 +118,7 @@ class SpeechStandin:
 
         @app.post("/_standin/withdrawn")
         def withdraw_features() -> tuple[str, int]:
-            self.rules.withdrawn.update(request.get_json())
+            self.rules.withdraw(request.get_json())
             return "", 204
 
         return app
@@ -125,7 +127,7 @@ class SpeechStandin:
         """Forget operations, sidecars and withdrawn features (the admin interface drops the faults)."""
         self.book.forget()
         self.sidecars.clear()
-        self.rules.withdrawn.clear()
+        self.rules.restore()
 
     def _batch_recognize(self, asked: types.BatchRecognizeRequest, context: grpc.ServicerContext) -> Any:
         refusal = self.rules.refusal(asked)
@@ -216,11 +218,13 @@ def main() -> None:
     parser.add_argument("--location", default="", help="refuse other locations, as a regional endpoint does")
     parser.add_argument("--workers", type=int, default=DEFAULT_WORKERS, help="operations worked on at the same time")
     parser.add_argument("--cpu-threads", type=int, default=DEFAULT_CPU_THREADS, help="threads of one recognition")
+    add_state_argument(parser)
     options = parser.parse_args()
     standin = _standin(
         options.storage_url, location=options.location, workers=options.workers, cpu_threads=options.cpu_threads
     )
     with standin as service:
+        keep(options.state, {"sidecars": service.sidecars, "rules": service.rules, "operations": service.book})
         server, _ = _grpc_server(service, port=options.port)
         server.start()
         try:

@@ -13,7 +13,7 @@ from google.rpc.code_pb2 import Code
 from google.rpc.status_pb2 import Status
 
 from infra.local.standins import speech_results
-from infra.local.standins.faults import FaultPlan
+from infra.local.standins.faults import FaultPlan, FaultRule
 from infra.local.standins.speech_hearing import Hearing, NotAudio, Recognizer
 from infra.local.standins.speech_rules import diarizes, separates_channels, too_long
 from infra.local.standins.speech_sidecar import RegisteredSidecars, Sidecar
@@ -32,6 +32,18 @@ class FileFailed(Exception):
 
 
 Written = Literal["readable", "spoiled", "lost"]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A file that was recognised; nobody has its transcript yet. Inline results have no `output_uri`."""
+
+    result: types.BatchRecognizeFileResult
+    billed_s: int
+    output_uri: str = ""
+    document: bytes = b""
+    rule: FaultRule | None = None
+    """What is to go wrong with the output."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,8 @@ class FileTranscriber:
     plan: FaultPlan
     sidecars: RegisteredSidecars
 
-    def transcribe(self, operation: str, request: types.BatchRecognizeRequest, audio_uri: str) -> Transcribed:
-        """Raises `FileFailed`."""
+    def hear(self, operation: str, request: types.BatchRecognizeRequest, audio_uri: str) -> Heard:
+        """Recognise one file. Takes as long as that takes, and can be repeated. Raises `FileFailed`."""
         hearing = self._hear(audio_uri, request.config)
         if too_long(request.config, hearing.duration_s):
             raise FileFailed("INVALID_ARGUMENT", "Audio is too long for the model and the features asked for")
@@ -66,11 +78,18 @@ class FileTranscriber:
         result = types.BatchRecognizeFileResult(metadata=results.metadata)
         if "inline_response_config" in request.recognition_output_config:
             result.inline_result = types.InlineResult(transcript=results)
-            return Transcribed(result, billed_s)
+            return Heard(result, billed_s)
         output_uri = _output_uri(operation, request, audio_uri)
-        written = self._write(output_uri, speech_results.output_json(results), billed_s=billed_s)
         result.cloud_storage_result = types.CloudStorageResult(uri=output_uri)
-        return Transcribed(result, billed_s, "" if written == "lost" else output_uri, is_readable=written == "readable")
+        return Heard(result, billed_s, output_uri, speech_results.output_json(results), self.plan.take("output"))
+
+    def deliver(self, heard: Heard) -> Transcribed:
+        """Write the transcript where the request wants it. Raises `FileFailed`."""
+        if not heard.output_uri:
+            return Transcribed(heard.result, heard.billed_s)
+        written = self._write(heard)
+        output_uri = "" if written == "lost" else heard.output_uri
+        return Transcribed(heard.result, heard.billed_s, output_uri, is_readable=written == "readable")
 
     def _hear(self, uri: str, config: types.RecognitionConfig) -> Hearing:
         """From a registered sidecar, one beside the audio, or the audio itself."""
@@ -104,19 +123,20 @@ class FileTranscriber:
         except NotAudio as error:
             raise FileFailed("INVALID_ARGUMENT", "The audio encoding could not be detected") from error
 
-    def _write(self, output_uri: str, document: bytes, *, billed_s: int) -> Written:
+    def _write(self, heard: Heard) -> Written:
         """Write the output object, or spoil it as a fault says.
 
         `drop` loses it, `rubbish` writes something else, `status` fails instead, `drop_after` fails after writing.
         """
-        rule = self.plan.take("output")
+        rule, output_uri, billed_s = heard.rule, heard.output_uri, heard.billed_s
         kind = rule.kind if rule is not None else ""
         if rule is not None and kind == "status":
             raise FileFailed(rule.grpc_code, f"{rule.grpc_code} on purpose", billed_s=billed_s)
         if kind == "drop":
             return "lost"
         try:
-            self.storage.write(output_uri, _rubbish(rule.body) if rule is not None and kind == "rubbish" else document)
+            document = _rubbish(rule.body) if rule is not None and kind == "rubbish" else heard.document
+            self.storage.write(output_uri, document)
         except (ObjectMissing, StorageUnreachable) as error:
             raise FileFailed("UNAVAILABLE", "the output could not be written", billed_s=billed_s) from error
         if kind == "drop_after":

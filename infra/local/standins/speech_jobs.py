@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import threading
 import traceback
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from google.cloud.speech_v2 import types
 from google.longrunning.operations_pb2 import Operation
@@ -16,7 +19,7 @@ from google.rpc.status_pb2 import Status
 
 from infra.local.standins import speech_results
 from infra.local.standins.faults import FaultPlan
-from infra.local.standins.speech_files import FileFailed, FileTranscriber
+from infra.local.standins.speech_files import FileFailed, FileTranscriber, Heard, Transcribed
 from infra.local.standins.speech_rules import diarizes, separates_channels
 
 
@@ -35,6 +38,30 @@ class Job:
     @property
     def audio_uris(self) -> list[str]:
         return [file.uri for file in self.request.files]
+
+    def note(self, outcome: Transcribed | FileFailed) -> None:
+        """What one file came to."""
+        self.billed_s += outcome.billed_s
+        if isinstance(outcome, FileFailed):
+            self.readable_uris += [outcome.left_uri] if outcome.left_uri else []
+            self.errors.append(Code.Name(outcome.status.code))
+            return
+        self.output_uris += [outcome.output_uri] if outcome.output_uri else []
+        self.readable_uris += [outcome.output_uri] if outcome.is_readable else []
+
+    def kept(self) -> dict[str, Any]:
+        """For the next process: messages in their own wire format, all else as it is."""
+        messages = {
+            "request": types.BatchRecognizeRequest.serialize(self.request),
+            "operation": self.operation.SerializeToString(),
+        }
+        return {**vars(self), **messages}
+
+    @classmethod
+    def of_kept(cls, kept: Mapping[str, Any]) -> Job:
+        """The reverse of `kept`."""
+        request = types.BatchRecognizeRequest.deserialize(kept["request"])
+        return cls(**{**kept, "request": request, "operation": Operation.FromString(kept["operation"])})
 
     def as_json(self) -> dict[str, Any]:
         """What the admin interface shows."""
@@ -66,6 +93,8 @@ class OperationBook:
         self._files = files
         self._plan = plan
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="speech")
+        self._delivering = threading.Lock()
+        """Held from an operation's first output to its end; taken before `_changed`."""
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}
         self._started: dict[str, int] = {}
@@ -143,39 +172,66 @@ class OperationBook:
         rule = self._plan.take("recognition")
         if rule is not None:
             error = Status(code=Code.Value(rule.grpc_code), message=f"{rule.grpc_code} on purpose")
-            self._finish(job, speech_results.failed(name, job.request, error))
+            self._finish(job, speech_results.failed(name, job.request, error), {})
             return
-        results = {uri: self._file_result(job, uri) for uri in job.audio_uris}
-        self._finish(job, speech_results.finished(name, job.request, results))
+        heard = {uri: _tried(partial(self._files.hear, name, job.request, uri)) for uri in job.audio_uris}
+        with self._delivering:
+            outcomes = {uri: self._deliver(file) for uri, file in heard.items()}
+            results = {uri: _result_of(outcome) for uri, outcome in outcomes.items()}
+            self._finish(job, speech_results.finished(name, job.request, results), outcomes)
 
-    def _finish(self, job: Job, operation: Operation) -> None:
+    def _deliver(self, heard: Heard | FileFailed) -> Transcribed | FileFailed:
+        return heard if isinstance(heard, FileFailed) else _tried(partial(self._files.deliver, heard))
+
+    def _finish(self, job: Job, operation: Operation, outcomes: Mapping[str, Transcribed | FileFailed]) -> None:
+        """End, bill and outputs in one step: a restart finds the operation done, or not begun."""
         with self._changed:
             job.operation = operation
+            for outcome in outcomes.values():
+                job.note(outcome)
             if operation.error.code:
                 job.errors.append(Code.Name(operation.error.code))
             self._unfinished -= 1
             self._changed.notify_all()
 
-    def _file_result(self, job: Job, uri: str) -> types.BatchRecognizeFileResult:
-        try:
-            done = self._files.transcribe(job.operation.name, job.request, uri)
-        except FileFailed as failure:
-            with self._changed:
-                job.readable_uris += [failure.left_uri] if failure.left_uri else []
-            return self._failed_file(job, failure.status, billed_s=failure.billed_s)
-        except Exception:
-            # A bug of the stand-in must end the operation, or everybody waits for it.
-            traceback.print_exc()
-            status = Status(code=Code.INTERNAL, message="the stand-in failed; its output says how")
-            return self._failed_file(job, status, billed_s=0)
-        with self._changed:
-            job.billed_s += done.billed_s
-            job.output_uris += [done.output_uri] if done.output_uri else []
-            job.readable_uris += [done.output_uri] if done.is_readable else []
-        return done.result
+    # -- over a restart (keeping.py) -----------------------------------------------------------------
 
-    def _failed_file(self, job: Job, status: Status, *, billed_s: int) -> types.BatchRecognizeFileResult:
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Any]]:
+        """Whoever delivers right now may finish: an output that lies there belongs to an operation that is done.
+
+        Written again by the next process, it might come after the pipeline has read and removed the first one.
+        """
+        with self._delivering, self._changed:
+            yield {"started": self._started, "jobs": [job.kept() for job in self._jobs.values()]}
+
+    def take_up(self, kept: Mapping[str, Any]) -> None:
+        """What was under way is worked on from the start; nothing of it was billed."""
         with self._changed:
-            job.billed_s += billed_s
-            job.errors.append(Code.Name(status.code))
-        return types.BatchRecognizeFileResult(error=status)
+            self._started = kept["started"]
+            jobs = [Job.of_kept(one) for one in kept["jobs"]]
+            self._jobs = {job.operation.name: job for job in jobs}
+            under_way = [job for job in jobs if not job.operation.done]
+            self._unfinished += len(under_way)
+        for job in under_way:
+            self._pool.submit(self._work, job)
+
+
+_Got = TypeVar("_Got")
+
+
+def _tried(step: Callable[[], _Got]) -> _Got | FileFailed:
+    try:
+        return step()
+    except FileFailed as failure:
+        return failure
+    except Exception:
+        # A bug of the stand-in must end the operation, or everybody waits for it.
+        traceback.print_exc()
+        return FileFailed("INTERNAL", "the stand-in failed; its output says how")
+
+
+def _result_of(outcome: Transcribed | FileFailed) -> types.BatchRecognizeFileResult:
+    if isinstance(outcome, FileFailed):
+        return types.BatchRecognizeFileResult(error=outcome.status)
+    return outcome.result

@@ -6,6 +6,9 @@ Kept apart from the gateway's capability table on purpose: the stand-in must not
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from google.cloud.speech_v2 import types
@@ -66,6 +69,26 @@ class Rules:
 
     location: str = ""
     withdrawn: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def withdraw(self, features: Iterable[str]) -> None:
+        with self._lock:
+            self.withdrawn.update(features)
+
+    def restore(self) -> None:
+        """Nothing is withdrawn any more."""
+        with self._lock:
+            self.withdrawn.clear()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[set[str]]:
+        """See keeping.py; the location is the command line's affair."""
+        with self._lock:
+            yield self.withdrawn
+
+    def take_up(self, kept: set[str]) -> None:
+        with self._lock:
+            self.withdrawn = kept
 
     def refusal(self, request: types.BatchRecognizeRequest) -> Refusal | None:
         """The first reason to refuse, or None."""

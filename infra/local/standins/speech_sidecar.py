@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -87,3 +89,13 @@ class RegisteredSidecars:
     def clear(self) -> None:
         with self._lock:
             self._known.clear()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[dict[str, Sidecar]]:
+        """See keeping.py."""
+        with self._lock:
+            yield self._known
+
+    def take_up(self, kept: dict[str, Sidecar]) -> None:
+        with self._lock:
+            self._known = kept

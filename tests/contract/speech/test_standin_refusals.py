@@ -186,6 +186,6 @@ def test_without_a_recognizer_only_sidecars_are_transcribed(storage: AudioStorag
     uri = f"gs://{BUCKET}/recordings/no-sidecar.wav"
     storage.write(uri, silence(1))
 
-    assert files.transcribe("operations/1", request_for(call_audio), call_audio).output_uri
+    assert files.hear("operations/1", request_for(call_audio), call_audio).output_uri
     with pytest.raises(FileFailed, match="no recognizer is installed"):
-        files.transcribe("operations/2", request_for(uri), uri)
+        files.hear("operations/2", request_for(uri), uri)
