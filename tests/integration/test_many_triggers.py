@@ -232,7 +232,7 @@ _UNTOUCHED = ("crm_syncs", "dead_letters", "vendor_circuits", "audit_log")
 def rows_of(database: PipelineDatabase) -> dict[str, Rows]:
     """Everything that the triggers left in the database."""
     with database.database.snapshot(multi_use=True) as snapshot:
-        found = {}
+        found: dict[str, Rows] = {}
         for table in _WRITTEN:
             answer = snapshot.execute_sql(f"SELECT * FROM {table}")
             values = list(answer)
