@@ -19,6 +19,8 @@ from pathlib import Path
 
 import httpx
 
+from shared.gateways.http import tls_context
+
 START_TIMEOUT_S = 15.0
 _ARCHITECTURES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -70,7 +72,9 @@ def wait_until_ready(url: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{url}/storage/v1/b", params={"project": "any"}, trust_env=False).is_success:
+            if httpx.get(
+                f"{url}/storage/v1/b", params={"project": "any"}, trust_env=False, verify=tls_context()
+            ).is_success:
                 return
         except httpx.TransportError:
             time.sleep(0.05)
@@ -80,7 +84,12 @@ def wait_until_ready(url: str, *, timeout_s: float = START_TIMEOUT_S) -> None:
 def create_bucket(url: str, bucket: str, *, project_id: str) -> None:
     """Make sure the bucket exists; an existing one is left as it is."""
     answer = httpx.post(
-        f"{url}/storage/v1/b", params={"project": project_id}, json={"name": bucket}, timeout=10, trust_env=False
+        f"{url}/storage/v1/b",
+        params={"project": project_id},
+        json={"name": bucket},
+        timeout=10,
+        trust_env=False,
+        verify=tls_context(),
     )
     if answer.status_code != httpx.codes.CONFLICT:
         answer.raise_for_status()

@@ -46,6 +46,14 @@ def create_database(
             return
 
 
+def database_ddl(*, address: str, project_id: str, instance_id: str, database_id: str) -> tuple[str, ...]:
+    """The statements that would make the database as it is now, parents before children."""
+    with loopback_channel(address) as channel:
+        admin = DatabaseAdminClient(transport=DatabaseAdminGrpcTransport(channel=channel))
+        name = f"projects/{project_id}/instances/{instance_id}/databases/{database_id}"
+        return tuple(admin.get_database_ddl(database=name).statements)
+
+
 def drop_database(*, address: str, project_id: str, instance_id: str, database_id: str) -> None:
     """The emulator allows 100 databases for each instance; tests give theirs back."""
     with loopback_channel(address) as channel:

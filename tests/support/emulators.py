@@ -8,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -118,32 +118,54 @@ def gcs_server(_starter: _Starter) -> str:
     return _starter.start(spec)
 
 
-@pytest.fixture
-def spanner_database(spanner_emulator: str) -> Iterator[SpannerDatabaseFactory]:
-    """Call it with DDL statements for a fresh database (30 ms); all of them are dropped after the test."""
-    from infra.local.spanner import create_database, drop_database
+@dataclass(frozen=True)
+class SpannerDatabases:
+    """Makes, reads and drops databases in the emulator's instance."""
 
-    made: list[str] = []
+    address: str
 
-    def create(ddl: Sequence[str]) -> FreshDatabase:
-        database_id = f"test-{os.getpid()}-{next(_NUMBERS)}"
-        create_database(
-            address=spanner_emulator,
+    def create(self, ddl: Sequence[str]) -> FreshDatabase:
+        from infra.local.spanner import create_database
+
+        made = FreshDatabase(
+            address=self.address,
             project_id=TEST_PROJECT,
             instance_id=TEST_INSTANCE,
-            database_id=database_id,
-            ddl=ddl,
+            database_id=f"test-{os.getpid()}-{next(_NUMBERS)}",
         )
-        made.append(database_id)
-        return FreshDatabase(
-            address=spanner_emulator, project_id=TEST_PROJECT, instance_id=TEST_INSTANCE, database_id=database_id
-        )
+        create_database(**asdict(made), ddl=ddl)
+        return made
+
+    def schema(self, made: FreshDatabase) -> tuple[str, ...]:
+        """Its DDL as it is now, parents before children."""
+        from infra.local.spanner import database_ddl
+
+        return database_ddl(**asdict(made))
+
+    def drop(self, made: FreshDatabase) -> None:
+        from infra.local.spanner import drop_database
+
+        drop_database(**asdict(made))
+
+
+@pytest.fixture(scope="session")
+def spanner_databases(spanner_emulator: str) -> SpannerDatabases:
+    return SpannerDatabases(spanner_emulator)
+
+
+@pytest.fixture
+def spanner_database(spanner_databases: SpannerDatabases) -> Iterator[SpannerDatabaseFactory]:
+    """Call it with DDL statements for a fresh database (its DDL costs the emulator up to 120 ms); all of them are
+    dropped after the test."""
+    made: list[FreshDatabase] = []
+
+    def create(ddl: Sequence[str]) -> FreshDatabase:
+        made.append(spanner_databases.create(ddl))
+        return made[-1]
 
     yield create
-    for database_id in made:
-        drop_database(
-            address=spanner_emulator, project_id=TEST_PROJECT, instance_id=TEST_INSTANCE, database_id=database_id
-        )
+    for database in made:
+        spanner_databases.drop(database)
 
 
 _NUMBERS = itertools.count(1)

@@ -27,6 +27,7 @@ from infra.local.standins.speech import RunningSpeech, serve_speech
 from infra.local.standins.vertex import serve_vertex
 from schemas.tenant import Tenant
 from shared.gateways.crm_registry import CrmRegistry
+from shared.gateways.http import tls_context
 from shared.gateways.objects import GcsObjectStore
 from shared.runner import Runner
 from shared.settings import Settings, load_settings
@@ -53,7 +54,9 @@ class Neighbours:
 
     def state(self, name: str) -> dict[str, Any]:
         """What a stand-in holds and was asked."""
-        document: dict[str, Any] = httpx.get(f"{self.admin_urls[name]}/_standin/state", trust_env=False).json()
+        document: dict[str, Any] = httpx.get(
+            f"{self.admin_urls[name]}/_standin/state", trust_env=False, verify=tls_context()
+        ).json()
         return document
 
     @contextmanager

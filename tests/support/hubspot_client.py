@@ -10,6 +10,7 @@ import httpx
 
 from infra.local.standins.hubspot import create_app
 from infra.local.standins.serving import serve_in_thread
+from shared.gateways.http import tls_context
 
 CONTACTS = "/crm/objects/2026-09/contacts"
 CALLS = "/crm/objects/2026-09/calls"
@@ -21,7 +22,9 @@ class Portal:
     """A client with a token."""
 
     def __init__(self, url: str, token: str) -> None:
-        self.http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+        self.http = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, verify=tls_context()
+        )
 
     def post(self, path: str, **document: Any) -> httpx.Response:
         return self.http.post(path, json=document)

@@ -14,7 +14,7 @@ from infra.local.standins.hubspot import create_app
 from infra.local.standins.serving import serve_in_thread
 from schemas.calls import Provider
 from shared.crm_erasure import CrmEraser
-from shared.gateways.http import json_client
+from shared.gateways.http import json_client, tls_context
 from shared.gateways.hubspot import HubSpotGateway
 from shared.ports import CrmGateway
 from tests.support.crm_calls import HeldSecrets
@@ -61,7 +61,7 @@ class HubSpotHarness:
         self.plan = FaultPlan()
         self.url = stack.enter_context(serve_in_thread(create_app(tokens=TOKENS, plan=self.plan)))
         self.client = stack.enter_context(json_client(self.url))
-        self.admin = stack.enter_context(httpx.Client(base_url=self.url, trust_env=False))
+        self.admin = stack.enter_context(httpx.Client(base_url=self.url, trust_env=False, verify=tls_context()))
         self.secrets = HeldSecrets(own="pat-own-1", other="pat-other-1")
         self.bare_gateway().prepare()
         if both:

@@ -16,6 +16,7 @@ from infra.local.standins.callrail_store import LOCAL_API_KEY, CallRailStore, Re
 from infra.local.standins.serving import serve_in_thread
 from schemas.tenant import Tenant, TenantConfig
 from shared.errors import PipelineError, TenantBlocked
+from shared.gateways.http import tls_context
 from shared.gateways.recordings import CallRailRecordings
 
 CALL = "CAL019aa0c4d1f07b2e9c3d5a6f70819203"
@@ -67,7 +68,9 @@ class CallRail:
         self.store.put_recording(Recording(call_id=CALL, data=data, **options))
 
     def misbehaves(self, *rules: dict[str, Any]) -> None:
-        httpx.post(f"{self.url}/_standin/faults", json=list(rules), trust_env=False).raise_for_status()
+        httpx.post(
+            f"{self.url}/_standin/faults", json=list(rules), trust_env=False, verify=tls_context()
+        ).raise_for_status()
 
     def asked(self) -> list[tuple[str, bool]]:
         """Operations in order, each with whether the API key came along."""

@@ -10,6 +10,7 @@ import httpx
 
 from infra.local.standins.salesforce import create_app
 from infra.local.standins.serving import serve_in_thread
+from shared.gateways.http import tls_context
 
 DATA = "/services/data/v66.0"
 SECRET = "a-consumer-secret"
@@ -24,7 +25,7 @@ def own_org() -> Iterator[httpx.Client]:
 
 @contextmanager
 def logged_in(url: str, consumer_key: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    with httpx.Client(base_url=url, trust_env=False, verify=tls_context()) as client:
         token = log_in(client, consumer_key).json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
         yield client

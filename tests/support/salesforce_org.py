@@ -15,6 +15,7 @@ from infra.local.standins.serving import serve_in_thread
 from schemas.calls import Provider
 from schemas.tenant import SalesforceConfig
 from shared.crm_erasure import CrmEraser
+from shared.gateways.http import tls_context
 from shared.gateways.salesforce import SalesforceGateway
 from shared.ports import Clock
 from tests.support.crm_calls import HeldSecrets
@@ -51,7 +52,7 @@ class SalesforceOrgs:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._admin = httpx.Client(base_url=f"{url}/_standin", trust_env=False)
+        self._admin = httpx.Client(base_url=f"{url}/_standin", trust_env=False, verify=tls_context())
         self.secrets = HeldSecrets(
             **{SECRET_NAMES[owner]: client_credentials(key, FIRST_SECRET) for owner, key in KEYS.items()}
         )

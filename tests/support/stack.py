@@ -19,6 +19,7 @@ from infra.local.prepare import prepare
 from infra.local.stack import Stack, StackOptions
 from schemas.tenant import Tenant
 from shared.gateways.calls import SpannerCalls, StoryLine
+from shared.gateways.http import tls_context
 from shared.ports import CrmGateways
 from shared.settings import load_settings
 
@@ -71,18 +72,22 @@ class LocalStack:
 
     def state(self, name: str) -> dict[str, Any]:
         """What a stand-in holds and was asked."""
-        answer = httpx.get(f"{self.standin(name)}/_standin/state", timeout=_TIMEOUT_S, trust_env=False)
+        answer = httpx.get(
+            f"{self.standin(name)}/_standin/state", timeout=_TIMEOUT_S, trust_env=False, verify=tls_context()
+        )
         document: dict[str, Any] = answer.raise_for_status().json()
         return document
 
     def tell(self, name: str, path: str, document: Any) -> None:
         """Post to a stand-in's admin interface."""
         url = f"{self.standin(name)}/_standin/{path}"
-        httpx.post(url, json=document, timeout=_TIMEOUT_S, trust_env=False).raise_for_status()
+        httpx.post(url, json=document, timeout=_TIMEOUT_S, trust_env=False, verify=tls_context()).raise_for_status()
 
     def heal(self, name: str) -> None:
         """End whatever misbehaviour a stand-in was told."""
-        httpx.delete(f"{self.standin(name)}/_standin/faults", timeout=_TIMEOUT_S, trust_env=False).raise_for_status()
+        httpx.delete(
+            f"{self.standin(name)}/_standin/faults", timeout=_TIMEOUT_S, trust_env=False, verify=tls_context()
+        ).raise_for_status()
 
     def calls(self) -> SpannerCalls:
         """The pipeline's own look into its tables."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,11 +59,15 @@ _CODE_OF_CALL = {"GivenUp": 1}
 """Calls that take a code and are no error: which argument it is."""
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for folder in ("shared", "stages", "handlers", "infra/load", "infra/cost"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if "meanings" not in path.parts:
-                yield path, ast.parse(path.read_text(encoding="utf-8"))
+@cache
+def trees() -> Sequence[tuple[Path, ast.Module]]:
+    """The whole code base, parsed once: that takes half a second."""
+    return [
+        (path, ast.parse(path.read_text(encoding="utf-8")))
+        for folder in ("shared", "stages", "handlers", "infra/load", "infra/cost")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if "meanings" not in path.parts
+    ]
 
 
 def error_classes() -> set[str]:
@@ -83,7 +88,8 @@ def name_of(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
 
 
-def code_expressions() -> dict[str, str]:
+@cache
+def code_expressions() -> Mapping[str, str]:
     """Every expression that is given as a code, and a place where it is."""
     classes = error_classes()
     found: dict[str, str] = {}

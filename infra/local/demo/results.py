@@ -11,6 +11,7 @@ import httpx
 from infra.local.demo.watch import CallView
 from schemas.calls import CallRecord, CrmRecord
 from shared.gateways.calls import SpannerCalls
+from shared.gateways.http import tls_context
 
 _TIMEOUT_S = 10.0
 
@@ -53,7 +54,7 @@ def collect(calls: SpannerCalls, tenant_id: str, views: Sequence[CallView], env:
 
 
 def _state(url: str) -> dict[str, Any]:
-    answer = httpx.get(f"{url}/_standin/state", timeout=_TIMEOUT_S, trust_env=False)
+    answer = httpx.get(f"{url}/_standin/state", timeout=_TIMEOUT_S, trust_env=False, verify=tls_context())
     answer.raise_for_status()
     document: dict[str, Any] = answer.json()
     return document
