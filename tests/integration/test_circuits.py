@@ -22,11 +22,11 @@ from shared.guarded import GuardedCrm
 from shared.inbox import Inbox
 from shared.stage import Completed, StageContext
 from shared.sweeper import Sweeper
-from tests.integration.test_runner import RECEIVED, STORED, Bench, delivery_of
 from tests.support.crm_calls import crm_call
 from tests.support.hubspot_portal import HubSpotHarness
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import HandClock, MemoryObjects
+from tests.support.runner_bench import RECEIVED, STORED, Bench, delivery_of
 
 pytestmark = pytest.mark.emulators
 

@@ -30,12 +30,12 @@ from shared.pipeline import load_pipeline
 from shared.runner import Runner
 from shared.stage import Completed
 from shared.sweeper import LONGEST_SWEEP, Sweeper, SweepReport
-from tests.integration.test_runner import RECEIVED, STORED, Bench, delivery_of, raising
 from tests.support.audio import wav
 from tests.support.flaky import Chain
 from tests.support.office import Office, open_chain
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import NOON, HandClock, MemoryObjects, MemoryTenants
+from tests.support.runner_bench import RECEIVED, STORED, Bench, delivery_of, raising
 
 pytestmark = pytest.mark.emulators
 

@@ -12,9 +12,9 @@ from shared.gateways.sealed_events import seal_event
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.gateways.tenant_keys import SEALED
 from shared.sweeper import SweepReport, sweep_forever
-from tests.integration.test_runner import RECEIVED, Bench
 from tests.integration.test_sweeper import deferred_runs, sweeper_of
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
+from tests.support.runner_bench import RECEIVED, Bench
 
 pytestmark = pytest.mark.emulators
 

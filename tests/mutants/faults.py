@@ -21,6 +21,7 @@ class Fault:
 
 
 _RUNNER = "tests/integration/test_runner.py"
+_RUNNER_ERRORS = "tests/integration/test_runner_errors.py"
 _SWEEPER = "tests/integration/test_sweeper.py"
 _REPLAY = "tests/integration/test_replay.py"
 _TRANSCRIBE = "tests/integration/test_transcribe_stage.py"
@@ -69,7 +70,7 @@ FAULTS = (
         "shared/claims.py",
         'return run.attempt if run.state in {"waiting", "deferred", "blocked"} else run.attempt + 1',
         "return run.attempt + 1",
-        (_RUNNER,),
+        (_RUNNER, _RUNNER_ERRORS),
     ),
     # --- the runner's order ---------------------------------------------------------------------------
     Fault(
@@ -121,7 +122,7 @@ FAULTS = (
         'log.error("dead_letter_not_published", reason=given_up.reason, code=error.code)\n            return AGAIN',
         'log.error("dead_letter_not_published", reason=given_up.reason, code=error.code)\n'
         "            return ACKNOWLEDGED",
-        (_RUNNER,),
+        (_RUNNER_ERRORS,),
     ),
     Fault(
         "a worker that is told to stop keeps its claims",
@@ -149,7 +150,7 @@ FAULTS = (
         "shared/answers.py",
         'return Consequence(sleep("blocked", due_at=due_at, vendor=error.vendor), ACKNOWLEDGED)',
         'return Consequence(sleep("failed"), None)',
-        (_RUNNER,),
+        (_RUNNER_ERRORS,),
     ),
     # --- nothing twice --------------------------------------------------------------------------------
     Fault(
