@@ -23,6 +23,7 @@ class Fault:
 _RUNNER = "tests/integration/test_runner.py"
 _RUNNER_ERRORS = "tests/integration/test_runner_errors.py"
 _SWEEPER = "tests/integration/test_sweeper.py"
+_SWEEPER_TROUBLE = "tests/integration/test_sweeper_trouble.py"
 _REPLAY = "tests/integration/test_replay.py"
 _TRANSCRIBE = "tests/integration/test_transcribe_stage.py"
 _CRASHES = "tests/integration/test_crash_points.py"
@@ -210,7 +211,7 @@ FAULTS = (
         "shared/gateways/sweep_store.py",
         'expected={"state": run.state, "updated_at": run.updated_at, "due_at": run.due_at},',
         'expected={"state": run.state},',
-        (_SWEEPER,),
+        (_SWEEPER_TROUBLE,),
     ),
     Fault(
         "a request whose next event was lost is not pushed on",
@@ -224,7 +225,7 @@ FAULTS = (
         "shared/sweeper.py",
         'log.warning("sweep_of_tenant_failed", tenant_id=tenant_id, code=error.code, detail=error.detail)',
         "break",
-        ("tests/integration/test_sweeper_trouble.py",),
+        (_SWEEPER_TROUBLE,),
     ),
     Fault(
         "an open circuit lets everybody through",
