@@ -25,7 +25,7 @@ _RUNNER_ERRORS = "tests/integration/test_runner_errors.py"
 _SWEEPER = "tests/integration/test_sweeper.py"
 _SWEEPER_TROUBLE = "tests/integration/test_sweeper_trouble.py"
 _REPLAY = "tests/integration/test_replay.py"
-_TRANSCRIBE = "tests/integration/test_transcribe_stage.py"
+_TRANSCRIBE = "tests/integration/test_transcribe_paid_once.py"
 _CRASHES = "tests/integration/test_crash_points.py"
 _PROTOCOL = "tests/integration/test_claim_protocol.py"
 
