@@ -9,17 +9,7 @@ import pytest
 from infra.local.standins.faults import FaultRule
 from shared.errors import PermanentFailure, TransientFailure
 from shared.names import transcript_prefix
-from tests.support.transcribe_runs import (
-    NOW,
-    Run,
-    objects,
-    run,
-    running,
-    speakers,
-    speech,
-    standin,
-    storage_url,
-)
+from tests.support.transcribe_runs import NOW, Run, objects, run, running, speakers, speech, standin, storage_url
 
 __all__ = ["objects", "run", "running", "speech", "standin", "storage_url"]
 
