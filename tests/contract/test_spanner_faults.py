@@ -27,12 +27,12 @@ from shared.errors import AlreadyThere, TransientFailure
 from shared.gateways.run_store import SpannerRunStore
 from shared.runner import Runner
 from shared.stage import Completed, StageContext
-from tests.integration import test_runner as runner_tests
-from tests.integration.test_runner import RECEIVED, STORED, Bench
+from tests.integration import test_runner, test_runner_errors
 from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT, _Starter
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase, pipeline_ddl
 from tests.support.proxied_spanner import ADMISSION as ADMITTED
 from tests.support.proxied_spanner import COMMIT_S, METHODS, Reach, key_of, new_run, reached, reached_impatiently
+from tests.support.runner_bench import RECEIVED, STORED, Bench
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.emulators
@@ -289,7 +289,8 @@ def aborting_bench(
 
 RUNNER_TESTS = {
     name: test
-    for name, test in vars(runner_tests).items()
+    for module in (test_runner, test_runner_errors)
+    for name, test in vars(module).items()
     if name.startswith("test_") and list(inspect.signature(test).parameters) == ["bench"]
 }
 

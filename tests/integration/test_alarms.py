@@ -21,7 +21,6 @@ from shared.inbox import Inbox
 from shared.logs import configure_logging
 from shared.stage import Completed, StageContext, Usage
 from shared.sweeper import Sweeper
-from tests.integration.test_runner import RECEIVED, STORED, Bench, delivery_of, raising
 from tests.support.alarms import (
     Growth,
     Story,
@@ -36,6 +35,7 @@ from tests.support.alarms import (
 from tests.support.backfills import running_bench
 from tests.support.pipeline_database import PipelineDatabase
 from tests.support.ports import NOON, MemoryObjects, MemoryPublisher, MemorySecrets, MemoryTenants
+from tests.support.runner_bench import RECEIVED, STORED, Bench, delivery_of, raising
 from tests.support.tenants import SIGNING_KEY, make_tenant
 from tests.support.webhooks import POST_CALL, as_json
 

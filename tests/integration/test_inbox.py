@@ -17,10 +17,10 @@ from shared.deliveries import parse_event
 from shared.errors import TransientFailure
 from shared.gateways.objects import GcsObjectStore
 from shared.inbox import PREFIX, Inbox
-from tests.integration.test_runner import RECEIVED
 from tests.support.gcs import PROJECT, fresh_store
 from tests.support.ports import MemoryObjects, MemoryPublisher
 from tests.support.proxy import proxy_to
+from tests.support.runner_bench import RECEIVED
 
 pytestmark = pytest.mark.emulators
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from schemas.calls import CallDetails
-from schemas.events import CallReceived, RecordingStored
-from schemas.transcript import Transcript, Turn
+from schemas.events import CallReceived
 from shared.call_merge import Merged
-from shared.claims import NewRun, RunKey
 from shared.errors import ConfigurationError, InvalidEvent, PermanentFailure, TenantBlocked
 from shared.gateways.call_merger import SpannerCallMerger
 from shared.gateways.calls import SpannerCalls
@@ -22,19 +20,16 @@ from shared.gateways.run_store import SpannerRunStore
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.gateways.tenant_keys import SEALED, Place
 from shared.gateways.vault import Vault
-from shared.stage import CallChanges, Completed
-from stages.download.intake import admit
+from tests.support.callers import NAME, NOON, NUMBER, OURS, THEIRS, WORDS, claim, finish, store, stored
 from tests.support.desk_bench import DeskBench
 from tests.support.keys import key_maker
-from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
+from tests.support.pipeline_database import PipelineDatabase
+
+__all__ = ["store"]
 
 pytestmark = pytest.mark.emulators
 
-OURS, THEIRS = OUR_TENANT.tenant_id, OTHER_TENANT.tenant_id
 CALL, NEIGHBOUR = "CAL019aa0c4d1f07b2e9c3d5a6f70819203", "CAL019aa0c4d1f07b2e9c3d5a6f70819204"
-NUMBER, NAME, WORDS = "+13035550142", "Marjorie Quillfeather", "my boiler in Xanadu Street burst"
-NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-TABLES = ("call_records", "stage_runs", "dead_letters", "dead_letter_failures", "audit_log", "tenant_keysets")
 
 
 def received(tenant_id: str = OURS, call_id: str = CALL) -> CallReceived:
@@ -46,39 +41,6 @@ def received(tenant_id: str = OURS, call_id: str = CALL) -> CallReceived:
         received_at=NOON,
         payload={"resource_id": call_id, "duration": "30", "customer_phone_number": NUMBER, "customer_name": NAME},
     )
-
-
-@pytest.fixture
-def store(pipeline_database: PipelineDatabase) -> SpannerRunStore:
-    return SpannerRunStore(pipeline_database.open, pipeline_database.vault)
-
-
-def claim(store: SpannerRunStore, event: CallReceived) -> RunKey:
-    key = RunKey(event.tenant_id, event.request_id, "download")
-    run = NewRun(
-        key,
-        event.call_id,
-        f"token-{event.call_id[-4:]}",
-        "test",
-        NOON,
-        event=event.model_dump_json(),
-        expires_at=NOON + timedelta(days=760),
-    )
-    store.insert(run, admit(event))
-    return key
-
-
-def finish(store: SpannerRunStore, key: RunKey, event: CallReceived) -> None:
-    run = store.read(key)
-    assert run is not None
-    turn = Turn(speaker="caller", start_s=0, end_s=1, text=WORDS)
-    transcript = Transcript(turns=(turn,), language="en-US", model="test")
-    following = RecordingStored(tenant_id=event.tenant_id, request_id=event.request_id, call_id=event.call_id)
-    store.finish(run, Completed(following, CallChanges(transcript=transcript)))
-
-
-def stored(database: PipelineDatabase) -> str:
-    return "\n".join(str(row) for table in TABLES for row in database.rows(f"SELECT * FROM {table}"))
 
 
 def change(database: PipelineDatabase, sql: str) -> None:

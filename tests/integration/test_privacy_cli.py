@@ -3,124 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, JsonObject
-from typer.testing import CliRunner
 
-from handlers.cli.main import app
-from infra.local import gcs
-from infra.local.standins.secret_manager import serve_secret_manager
-from schemas.calls import CrmRecord
-from schemas.events import CallReceived
 from shared.deliveries import Delivery
-from shared.errors import AlreadyThere, ConfigurationError, PermanentFailure, TenantBlocked
-from shared.gateways.calls import SpannerCalls
+from shared.errors import AlreadyThere, ConfigurationError, PermanentFailure
 from shared.gateways.objects import GcsObjectStore
 from shared.gateways.run_store import SpannerRunStore
-from shared.gateways.secrets import SecretManagerSecrets
-from shared.gateways.vault import Vault
-from shared.names import first_request_id
-from tests.integration.test_personal_data import NAME, NUMBER, OURS, THEIRS, WORDS, claim, finish, stored
-from tests.support.crm_calls import call_details, crm_call
+from tests.support.callers import NAME, NUMBER, OURS, THEIRS, WORDS, claim, finish, store, stored
 from tests.support.desk_bench import DeskBench
-from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
-from tests.support.hubspot_portal import HubSpotHarness
-from tests.support.keys import key_maker
 from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase
-from tests.support.salesforce_org import FIRST_SECRET, KEYS, SalesforceOrgs, client_credentials, salesforce_orgs
+from tests.support.privacy import (
+    STRANGER,
+    Pipeline,
+    call_of,
+    hold,
+    names,
+    objects,
+    pipeline,
+    reads,
+    received,
+    storage_url,
+)
+
+__all__ = ["objects", "pipeline", "storage_url", "store"]
 
 pytestmark = pytest.mark.emulators
-
-BUCKET = "privacy-audio"
-STRANGER = "+13035550199"
-CONNECTIONS = {"hubspot": {"token_secret": "hubspot-token"}, "salesforce": {"credentials_secret": "salesforce-login"}}
-Pipeline = Callable[..., str]
-
-
-def call_of(number: int) -> str:
-    return f"CAL{number:032d}"
-
-
-def received(number: int, tenant_id: str = OURS, **payload: Any) -> CallReceived:
-    call_id = call_of(number)
-    return CallReceived(
-        tenant_id=tenant_id,
-        request_id=first_request_id(tenant_id, call_id),
-        call_id=call_id,
-        kind="post_call",
-        received_at=datetime.now(UTC),
-        payload={"resource_id": call_id, "customer_phone_number": NUMBER, "customer_name": NAME, **payload},
-    )
-
-
-@pytest.fixture(scope="module")
-def storage_url() -> Iterator[str]:
-    with gcs.serve(bucket=BUCKET) as url:
-        yield url
-
-
-@pytest.fixture
-def objects(storage_url: str) -> GcsObjectStore:
-    store = GcsObjectStore(BUCKET, project_id=TEST_PROJECT, endpoint=storage_url)
-    for name in names(store):  # of an earlier test
-        store.delete(name)
-    return store
-
-
-@pytest.fixture
-def pipeline(
-    pipeline_database: PipelineDatabase, objects: GcsObjectStore, storage_url: str, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pipeline]:
-    for name, value in {
-        "PIPELINE_ENVIRONMENT": "local",
-        "GOOGLE_CLOUD_PROJECT": TEST_PROJECT,
-        "PIPELINE_SPANNER_INSTANCE": TEST_INSTANCE,
-        "PIPELINE_SPANNER_DATABASE": pipeline_database.database.database_id,
-        "PIPELINE_AUDIO_BUCKET": objects.bucket,
-        "STORAGE_EMULATOR_HOST": storage_url,
-    }.items():
-        monkeypatch.setenv(name, value)
-    printed: list[str] = []
-
-    def run(*arguments: str) -> str:
-        output = CliRunner().invoke(app, list(arguments), catch_exceptions=False).stdout
-        printed.append(output)
-        return output
-
-    yield run
-    for text in printed:
-        assert not [secret for secret in (NUMBER, NUMBER[2:], NAME, WORDS) if secret in text]
-
-
-@pytest.fixture
-def store(pipeline_database: PipelineDatabase) -> SpannerRunStore:
-    return SpannerRunStore(pipeline_database.open, pipeline_database.vault)
-
-
-def hold(store: SpannerRunStore, objects: GcsObjectStore, *events: CallReceived) -> None:
-    """Calls that went through the first stage, with audio and Speech's output."""
-    for event in events:
-        finish(store, claim(store, event), event)
-        for name in (
-            f"recordings/{event.tenant_id}/{event.call_id}.mp3",
-            f"transcripts/{event.tenant_id}/{event.request_id}/out.json",
-            f"inbox/{event.tenant_id}/{event.request_id}-abc.json",
-        ):
-            objects.create(name, iter([b"audio"]), content_type="audio/mpeg")
-
-
-def reads(database: PipelineDatabase, tenant_id: str, number: int) -> Any:
-    return SpannerCalls(database.open, Vault(database.open, key_maker())).get(tenant_id, call_of(number))
-
-
-def names(objects: GcsObjectStore) -> list[str]:
-    return [name for folder in ("recordings/", "transcripts/", "inbox/") for name in objects.list_names(folder)]
 
 
 # --- erasure --------------------------------------------------------------------------------------------
@@ -306,202 +215,3 @@ def test_a_late_message_of_an_offboarded_tenant_is_dropped_and_not_stored(
     assert bench.runner("download").handle(delivery, event).status == 204
     assert pipeline_database.rows("SELECT * FROM stage_runs") == []
     assert bench.queue.sent == []
-
-
-# --- in the CRMs ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def portal() -> Iterator[HubSpotHarness]:
-    with ExitStack() as stack:
-        yield HubSpotHarness(stack)
-
-
-@pytest.fixture
-def orgs() -> Iterator[SalesforceOrgs]:
-    with salesforce_orgs() as orgs:
-        yield orgs
-
-
-@contextmanager
-def connected_to(
-    database: PipelineDatabase, monkeypatch: pytest.MonkeyPatch, *crms: HubSpotHarness | SalesforceOrgs
-) -> Iterator[None]:
-    """The tenant has these CRMs: its configuration, their credentials in Secret Manager, where they are."""
-    config = json.loads(OUR_TENANT.config.model_dump_json())
-    config["crm_config"] = {crm.provider: CONNECTIONS[crm.provider] for crm in crms}
-    with database.database.batch() as batch:
-        batch.update(table="tenants", columns=("tenant_id", "config"), values=[(OURS, JsonObject(config))])
-    with serve_secret_manager() as standin:
-        secrets = SecretManagerSecrets(project=TEST_PROJECT, local_address=standin.address)
-        secrets.write("hubspot-token", "pat-own-1")
-        secrets.write("salesforce-login", client_credentials(KEYS["own"], FIRST_SECRET))
-        monkeypatch.setenv("PIPELINE_LOCAL_SECRET_MANAGER", standin.address)
-        for crm in crms:
-            monkeypatch.setenv(f"PIPELINE_LOCAL_{crm.provider.upper()}_URL", crm.url)
-        yield
-
-
-@pytest.fixture
-def connected(
-    pipeline: Pipeline, pipeline_database: PipelineDatabase, portal: HubSpotHarness, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Pipeline]:
-    """The command, with the tenant's HubSpot behind it."""
-    with connected_to(pipeline_database, monkeypatch, portal):
-        yield pipeline
-
-
-def synced(database: PipelineDatabase, crm: HubSpotHarness | SalesforceOrgs, number: int) -> CrmRecord:
-    """The call as it stands in the CRM, and our pointer to it."""
-    details = call_details(caller_number=NUMBER, caller_name=NAME)
-    record = crm.gateway().sync_call(crm_call(call_of(number), details=details))
-    row = {
-        "tenant_id": OURS,
-        "call_id": call_of(number),
-        "provider": crm.provider,
-        **record.model_dump(include={"person_id", "person_type", "person_created", "activity_id", "activity_type"}),
-        "synced_at": datetime.now(UTC),
-        "updated_at": COMMIT_TIMESTAMP,
-    }
-    with database.database.batch() as batch:
-        batch.insert("crm_syncs", tuple(row), [tuple(row.values())])
-    return record
-
-
-def test_on_request_the_crms_records_go_too_and_the_certificate_says_what_remains(
-    connected: Pipeline,
-    pipeline_database: PipelineDatabase,
-    portal: HubSpotHarness,
-    store: SpannerRunStore,
-    objects: GcsObjectStore,
-) -> None:
-    hold(store, objects, received(1))
-    record = synced(pipeline_database, portal, 1)
-    portal.gateway("other").sync_call(crm_call(call_of(1), details=call_details(caller_number=NUMBER)))
-
-    printed = connected("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
-
-    certificate = json.loads(printed)
-    assert certificate["crm_erased"] == [
-        {"provider": "hubspot", "activity_ids": [record.activity_id], "person_ids": [record.person_id]}
-    ]
-    assert any("restorable" in line for line in certificate["remains"])
-    assert any("CallRail" in line for line in certificate["remains"])
-    assert NUMBER not in printed
-    assert NAME not in printed
-    assert (portal.persons(), portal.calls()) == ([], [])
-    assert len(portal.calls("other")) == 1
-    ((detail,),) = pipeline_database.rows("SELECT detail FROM audit_log WHERE action = 'privacy.erase_in_crm'")
-    assert detail["activities"] == record.activity_id
-    again = json.loads(connected("privacy", "erase", "--tenant", OURS, "--call", call_of(1), "--crm"))
-    assert again["crm_erased"] == [{"provider": "hubspot", "activity_ids": [], "person_ids": []}]
-
-
-def test_when_a_crm_refuses_nothing_is_erased_yet(
-    connected: Pipeline,
-    pipeline_database: PipelineDatabase,
-    portal: HubSpotHarness,
-    store: SpannerRunStore,
-    objects: GcsObjectStore,
-) -> None:
-    hold(store, objects, received(1))
-    synced(pipeline_database, portal, 1)
-    portal.revoke_secret()
-
-    with pytest.raises(TenantBlocked):
-        connected("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
-
-    assert reads(pipeline_database, OURS, 1) is not None
-    assert len(names(objects)) == 3
-
-
-def test_without_being_asked_the_crms_are_left_alone(
-    connected: Pipeline,
-    pipeline_database: PipelineDatabase,
-    portal: HubSpotHarness,
-    store: SpannerRunStore,
-    objects: GcsObjectStore,
-) -> None:
-    hold(store, objects, received(1))
-    synced(pipeline_database, portal, 1)
-
-    certificate = json.loads(connected("privacy", "erase", "--tenant", OURS, "--phone", NUMBER))
-
-    assert certificate["crm_erased"] == []
-    assert any("--crm" in line for line in certificate["remains"])
-    assert len(portal.calls()) == 1
-
-
-@pytest.mark.parametrize("which", [("salesforce",), ("hubspot", "salesforce")], ids=" and ".join)
-def test_every_crm_of_the_tenant_forgets_the_caller_and_others_records_stay(
-    *,
-    pipeline: Pipeline,
-    pipeline_database: PipelineDatabase,
-    portal: HubSpotHarness,
-    orgs: SalesforceOrgs,
-    store: SpannerRunStore,
-    objects: GcsObjectStore,
-    monkeypatch: pytest.MonkeyPatch,
-    which: tuple[str, ...],
-) -> None:
-    hold(store, objects, received(1), received(3, customer_phone_number=STRANGER))
-    crms = [crm for crm in (portal, orgs) if crm.provider in which]
-    records = [synced(pipeline_database, crm, 1) for crm in crms]
-    for crm in crms:
-        stranger = call_details(caller_number=STRANGER, caller_name="Somebody Else")
-        crm.gateway().sync_call(crm_call(call_of(3), details=stranger))
-        crm.gateway("other").sync_call(crm_call(call_of(1), details=call_details(caller_number=NUMBER)))
-
-    with connected_to(pipeline_database, monkeypatch, *crms):
-        printed = pipeline("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
-        again = json.loads(pipeline("privacy", "erase", "--tenant", OURS, "--call", call_of(1), "--crm"))
-
-    certificate = json.loads(printed)
-    assert certificate["crm_erased"] == [
-        {"provider": crm.provider, "activity_ids": [record.activity_id], "person_ids": [record.person_id]}
-        for crm, record in zip(crms, records, strict=True)
-    ]
-    for crm in crms:
-        assert [call.call_id for call in crm.calls()] == [call_of(3)]
-        assert [person.phone for person in crm.persons()] == [STRANGER]
-        assert [call.call_id for call in crm.calls("other")] == [call_of(1)]
-        assert len(crm.persons("other")) == 1
-        assert any(line.lower().startswith(f"{crm.provider}:") for line in certificate["remains"])
-    assert reads(pipeline_database, OURS, 1) is None
-    assert again["crm_erased"] == [{"provider": crm.provider, "activity_ids": [], "person_ids": []} for crm in crms]
-    if "salesforce" in which:
-        kept = json.dumps(orgs.state())
-        assert not [word for word in (NUMBER, NAME, *NAME.split()) if word in kept], "the recycle bin too"
-
-
-def test_when_the_second_crm_refuses_our_pointers_stay_and_the_next_run_finishes(
-    *,
-    pipeline: Pipeline,
-    pipeline_database: PipelineDatabase,
-    portal: HubSpotHarness,
-    orgs: SalesforceOrgs,
-    store: SpannerRunStore,
-    objects: GcsObjectStore,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hold(store, objects, received(1))
-    for crm in (portal, orgs):
-        synced(pipeline_database, crm, 1)
-
-    with connected_to(pipeline_database, monkeypatch, portal, orgs):
-        orgs.revoke_secret()
-        with pytest.raises(TenantBlocked):
-            pipeline("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm")
-        assert (len(portal.calls()), len(orgs.calls())) == (0, 1)
-        assert reads(pipeline_database, OURS, 1) is not None
-        assert pipeline_database.value("SELECT COUNT(*) FROM crm_syncs") == 2
-        orgs.configure("own", consumer_secret=FIRST_SECRET)
-
-        certificate = json.loads(pipeline("privacy", "erase", "--tenant", OURS, "--phone", NUMBER, "--crm"))
-
-    assert {one["provider"]: len(one["person_ids"]) for one in certificate["crm_erased"]} == {
-        "hubspot": 0,
-        "salesforce": 1,
-    }
-    assert (orgs.persons(), orgs.calls(), portal.persons()) == ([], [], [])
-    assert pipeline_database.rows("SELECT * FROM crm_syncs") == []

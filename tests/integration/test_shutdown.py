@@ -26,11 +26,11 @@ from shared.errors import TransientFailure
 from shared.gateways.run_store import SpannerRunStore
 from shared.runner import Runner
 from shared.stage import Completed, StageContext
-from tests.integration.test_runner import RECEIVED, STORED, Bench, delivery_of
 from tests.support.audio import wav
 from tests.support.flaky import Chain, _environment
 from tests.support.office import Office, open_chain
 from tests.support.pipeline_database import PipelineDatabase
+from tests.support.runner_bench import RECEIVED, STORED, Bench, delivery_of
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.emulators

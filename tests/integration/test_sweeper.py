@@ -1,11 +1,8 @@
-"""The sweeper finds what does not move, pushes it on once, and is not stopped by anybody's trouble."""
+"""The sweeper finds the runs and requests that do not move, those that wait for Speech too, and pushes each on once."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -15,53 +12,20 @@ import pytest
 from infra.local.standins.faults import FaultRule
 from schemas.events import CallReceived
 from shared import sweeper as sweeping
-from shared.claims import RunKey
-from shared.dead_letters import LETTER_STATES, LetterFilter
-from shared.dead_letters import TOPIC as DEAD_LETTERS
-from shared.deliveries import Delivery
-from shared.desk import Desk
-from shared.desk_letters import failure_id, replay_attributes
-from shared.errors import Deferred, PermanentFailure, TenantBlocked, TransientFailure
+from shared.errors import Deferred, TenantBlocked, TransientFailure
 from shared.gateways.circuit_store import SpannerCircuits
-from shared.gateways.dead_letter_store import SpannerDeadLetters
-from shared.gateways.sweep_store import SpannerSweepStore
-from shared.inbox import Inbox
-from shared.pipeline import load_pipeline
 from shared.runner import Runner
-from shared.stage import Completed
-from shared.sweeper import LONGEST_SWEEP, Sweeper, SweepReport
-from tests.integration.test_runner import RECEIVED, STORED, Bench, delivery_of, raising
 from tests.support.audio import wav
 from tests.support.flaky import Chain
 from tests.support.office import Office, open_chain
-from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
-from tests.support.ports import NOON, HandClock, MemoryObjects, MemoryTenants
+from tests.support.pipeline_database import OUR_TENANT
+from tests.support.ports import NOON, HandClock, MemoryTenants
+from tests.support.runner_bench import RECEIVED, STORED, Bench, bench, delivery_of, raising
+from tests.support.sweeps import deliver_swept, long_after, sweep, sweeper_of, works
+
+__all__ = ["bench"]
 
 pytestmark = pytest.mark.emulators
-
-
-@pytest.fixture
-def bench(pipeline_database: PipelineDatabase) -> Bench:
-    return Bench(pipeline_database)
-
-
-def sweeper_of(bench: Bench, **changes: Any) -> Sweeper:
-    store = SpannerSweepStore(bench.database.open, bench.database.vault)
-    return replace(Sweeper(store, bench.publisher, Inbox(MemoryObjects()), bench.clock), **changes)
-
-
-def sweep(bench: Bench) -> dict[str, int]:
-    return sweeper_of(bench).sweep().actions
-
-
-def deliver_swept(bench: Bench) -> int:
-    """Deliver what the sweeper published last, as it published it."""
-    message = bench.publisher.messages[-1]
-    return bench.deliver(RECEIVED, swept=message.attributes["swept"])
-
-
-def works(bench: Bench) -> None:
-    bench.behave = lambda _context: Completed(next_event=STORED)
 
 
 # -- runs --------------------------------------------------------------------------------------------------------
@@ -107,11 +71,6 @@ def test_a_deferral_is_not_taken_for_a_lost_event(bench: Bench) -> None:
 
     assert report.actions == {}
     assert len(bench.publisher.messages) == works_left
-
-
-def long_after(bench: Bench) -> Sweeper:
-    """A sweeper to whose clock every commit timestamp of this test is old: commit timestamps are Spanner's own."""
-    return sweeper_of(bench, now=HandClock(datetime.now(UTC) + timedelta(days=1)))
 
 
 def test_a_blocked_run_flows_once_the_tenant_has_mended_it(bench: Bench) -> None:
@@ -198,235 +157,6 @@ def test_behind_a_backlog_what_looks_still_is_repeated_ever_more_seldom_but_ever
 
     waits = [later - earlier for earlier, later in pairwise(sent_at)]
     assert waits == [30, 60, 60, 60], "as long as it has been still, an hour at most"
-
-
-# -- dead letters ------------------------------------------------------------------------------------------------
-
-
-def desk_of(bench: Bench) -> Desk:
-    return Desk(SpannerDeadLetters(bench.database.open, bench.database.vault), bench.publisher, load_pipeline())
-
-
-def record_letters(bench: Bench) -> None:
-    """The recorder takes every dead letter that was published so far."""
-    desk = desk_of(bench)
-    for number, message in enumerate(bench.publisher.messages):
-        if message.topic == DEAD_LETTERS:
-            attributes = dict(message.attributes)
-            desk.record(Delivery(f"d-{number}", message.data, attributes, "s/dead", published_at=datetime.now(UTC)))
-    bench.publisher.messages.clear()
-
-
-def letter_states(bench: Bench) -> list[str]:
-    return [letter.state for letter in desk_of(bench).store.list_letters(OUR_TENANT.tenant_id, ANY_LETTER)]
-
-
-ANY_LETTER = LetterFilter(tenant_id=OUR_TENANT.tenant_id, states=LETTER_STATES)
-FINAL_NO = PermanentFailure("model_refused", "the model said no", fix="another model")
-
-
-def test_a_letter_whose_call_arrived_is_closed_without_anybody_looking(bench: Bench) -> None:
-    bench.behave = raising(FINAL_NO)
-    bench.deliver()
-    record_letters(bench)
-    assert letter_states(bench) == ["open"]
-    assert sweep(bench) == {}, "not arrived"
-    works(bench)
-    desk_of(bench).replay(OUR_TENANT.tenant_id, letter_id_of(RECEIVED), actor="ops@example.com")
-    assert bench.deliver() == 204
-
-    assert sweep(bench) == {"letters_closed": 1}
-    assert letter_states(bench) == ["closed"]
-    assert sweep(bench) == {}
-    outcomes = bench.database.rows("SELECT action, outcome FROM audit_log WHERE outcome = 'arrived'")
-    assert outcomes == [["dead_letter.replay_ended", "arrived"]]
-
-
-def letter_id_of(event: CallReceived, stage: str = "download") -> str:
-    return failure_id(event, stage, b"")
-
-
-def test_closing_is_bounded_and_two_sweeps_at_once_count_each_letter_once(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweeping, "LETTERS_PER_TENANT", 3)
-    events = [RECEIVED.model_copy(update={"request_id": f"r-{number:016d}"}) for number in range(4)]
-    bench.behave = raising(FINAL_NO)
-    for event in events:
-        bench.deliver(event)
-    record_letters(bench)
-    done = [(OUR_TENANT.tenant_id, event.request_id, "download", "done") for event in events]
-    with bench.database.database.batch() as batch:
-        batch.update(table="stage_runs", columns=(*RunKey._fields, "state"), values=done)
-    start = threading.Barrier(2)
-
-    def one(_number: int) -> SweepReport:
-        start.wait()
-        return sweeper_of(bench).sweep()
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        reports = list(pool.map(one, range(2)))
-    closed = sum(report.actions.get("letters_closed", 0) for report in reports)
-
-    assert closed + sweep(bench).get("letters_closed", 0) == 4
-    assert closed >= 3
-    assert bench.database.value("SELECT COUNT(*) FROM audit_log WHERE action = 'dead_letter.close'") == 4
-
-
-def test_a_failure_whose_dead_letter_was_never_published_gets_one(bench: Bench) -> None:
-    """The publish was refused on a repeat of a message that had been acknowledged: nobody delivers it again soon."""
-    bench.behave = raising(FINAL_NO)
-    bench.deliver()
-    bench.publisher.messages.clear()
-    assert sweep(bench) == {}, "the recorder may just be at it"
-
-    assert long_after(bench).sweep().actions == {"failed_sent_again": 1}
-    assert deliver_swept(bench) == 204
-    assert bench.contexts[1:] == [], "a failed stage is not run again for it"
-    record_letters(bench)
-
-    assert letter_states(bench) == ["open"]
-    assert "swept" not in replay_attributes(
-        desk_of(bench).body(OUR_TENANT.tenant_id, letter_id_of(RECEIVED)).attributes
-    )
-    assert later(bench, days=3).sweep().actions == {}
-
-
-def later(bench: Bench, *, days: float) -> Sweeper:
-    return sweeper_of(bench, now=HandClock(datetime.now(UTC) + timedelta(days=days)))
-
-
-def test_while_the_recorder_is_down_a_missed_letter_is_published_more_and_more_seldom(bench: Bench) -> None:
-    bench.behave = raising(FINAL_NO)
-    bench.deliver()
-
-    sent = [later(bench, days=days).sweep().actions.get("failed_sent_again", 0) for days in (1, 1.5, 1.9, 2.1, 3, 4.3)]
-
-    assert sent == [1, 0, 0, 1, 0, 1]
-
-
-def test_a_replay_that_failed_again_unheard_is_told_once_more(bench: Bench) -> None:
-    bench.behave = raising(FINAL_NO)
-    bench.deliver()
-    record_letters(bench)
-    desk_of(bench).replay(OUR_TENANT.tenant_id, letter_id_of(RECEIVED), actor="ops@example.com")
-    bench.deliver()
-    bench.publisher.messages.clear()
-    assert letter_states(bench) == ["replaying"]
-
-    assert long_after(bench).sweep().actions == {"failed_sent_again": 1}
-    assert deliver_swept(bench) == 204
-    record_letters(bench)
-
-    assert letter_states(bench) == ["open"]
-
-
-def test_what_an_operator_discarded_does_not_come_back_when_its_row_is_gone(bench: Bench) -> None:
-    bench.behave = raising(FINAL_NO)
-    bench.deliver()
-    record_letters(bench)
-    desk_of(bench).discard(OUR_TENANT.tenant_id, letter_id_of(RECEIVED), reason="a test call", actor="ops@example.com")
-    assert long_after(bench).sweep().actions == {}
-
-    bench.database.database.execute_partitioned_dml("DELETE FROM dead_letters WHERE true")
-    assert later(bench, days=31).sweep().actions == {}
-
-
-# -- many at once ------------------------------------------------------------------------------------------------
-
-
-def deferred_runs(bench: Bench, count: int, *, tenant_id: str = OUR_TENANT.tenant_id) -> list[CallReceived]:
-    """Runs of that many requests, all of them due."""
-    bench.behave = raising(Deferred("crm_quota", "soon", until=NOON))
-    events = [
-        RECEIVED.model_copy(update={"tenant_id": tenant_id, "request_id": f"r-{number:016d}"})
-        for number in range(count)
-    ]
-    for event in events:
-        assert bench.deliver(event) == 204
-    bench.clock.advance(1)
-    return events
-
-
-def test_two_sweeps_at_once_send_each_run_once(bench: Bench) -> None:
-    events = deferred_runs(bench, 8)
-    start = threading.Barrier(3)
-
-    def one(_number: int) -> SweepReport:
-        start.wait()
-        return sweeper_of(bench).sweep()
-
-    with ThreadPoolExecutor(max_workers=3) as pool:
-        reports = list(pool.map(one, range(3)))
-
-    sent = sorted(message.attributes["request_id"] for message in bench.publisher.messages)
-    assert sent == sorted(event.request_id for event in events)
-    assert sum(report.actions.get("deferred_sent_again", 0) for report in reports) == len(events)
-    assert [report.failed_tenants for report in reports] == [0, 0, 0]
-
-
-def test_the_work_of_one_sweep_is_bounded_and_the_rest_comes_next(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweeping, "RUNS_PER_TENANT", 3)
-    events = deferred_runs(bench, 7)
-
-    counts = [sweep(bench).get("deferred_sent_again", 0) for _ in range(4)]
-
-    assert counts == [3, 3, 1, 0]
-    assert {message.attributes["request_id"] for message in bench.publisher.messages} == {
-        event.request_id for event in events
-    }
-
-
-def test_a_sweep_that_is_cut_short_does_not_leave_out_the_same_tenants_each_time(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweeping, "RUNS_PER_SWEEP", 1)
-    monkeypatch.setattr(sweeping, "RUNS_PER_TENANT", 1)
-    for tenant in (OUR_TENANT, OTHER_TENANT):
-        deferred_runs(bench, 3, tenant_id=tenant.tenant_id)
-
-    for _ in range(2):
-        sweep(bench)
-        bench.clock.advance(60)
-
-    assert {message.attributes["tenant_id"] for message in bench.publisher.messages} == {
-        OUR_TENANT.tenant_id,
-        OTHER_TENANT.tenant_id,
-    }
-
-
-@dataclass
-class SlowlyFailing:
-    """Pub/Sub that does not answer: each publish takes its time-out, by the hand clock."""
-
-    clock: HandClock
-    tried: int = 0
-
-    def publish(self, _topic: str, _data: bytes, _attributes: Any) -> str:
-        self.tried += 1
-        self.clock.advance(20)
-        raise TransientFailure("publish_timeout", "no confirmation")
-
-
-def test_a_sweep_while_pubsub_is_away_ends_in_time_and_loses_nothing(bench: Bench) -> None:
-    for tenant in (OUR_TENANT, OTHER_TENANT):
-        deferred_runs(bench, 3, tenant_id=tenant.tenant_id)
-    objects = MemoryObjects(held={f"inbox/x/{number}.json": b"{}" for number in range(50)})
-    away = SlowlyFailing(bench.clock)
-    begun = bench.clock()
-
-    report = sweeper_of(bench, publisher=away, inbox=Inbox(objects)).sweep()
-
-    assert bench.clock() - begun < LONGEST_SWEEP + timedelta(seconds=16 * 20), "16 at once, each with its time-out"
-    assert len(objects.held) == 50
-    assert report.actions == {"inbox_left": 50}
-    bench.clock.advance(sweeping.SENT_AGAIN_AFTER.total_seconds())
-    sweep(bench)
-    bench.clock.advance(60)
-    sweep(bench)
-    assert len(bench.publisher.messages) == 6
 
 
 # -- waiting for Speech --------------------------------------------------------------------------------------------

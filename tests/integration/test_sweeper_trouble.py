@@ -1,27 +1,34 @@
-"""What one row, one tenant or one bad moment does to a sweep: nothing to the others."""
+"""What one row, one tenant, one bad moment or another sweep does to a sweep: nothing is lost, and no other waits."""
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from shared import sweeper as sweeping
 from shared.claims import RunKey
 from shared.errors import TransientFailure
 from shared.gateways.sealed_events import seal_event
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.gateways.tenant_keys import SEALED
-from shared.sweeper import SweepReport, sweep_forever
-from tests.integration.test_runner import RECEIVED, Bench
-from tests.integration.test_sweeper import deferred_runs, sweeper_of
-from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
+from shared.inbox import Inbox
+from shared.sweeper import LONGEST_SWEEP, SweepReport, sweep_forever
+from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT
+from tests.support.ports import HandClock, MemoryObjects
+from tests.support.runner_bench import RECEIVED, Bench, bench
+from tests.support.sweeps import deferred_runs, sweep, sweeper_of
+
+__all__ = ["bench"]
 
 pytestmark = pytest.mark.emulators
 
 
-@pytest.fixture
-def bench(pipeline_database: PipelineDatabase) -> Bench:
-    return Bench(pipeline_database)
+# -- one row, one tenant, one bad moment -------------------------------------------------------------------------
 
 
 def test_unreadable_events_stop_neither_their_tenant_nor_the_others(bench: Bench) -> None:
@@ -102,3 +109,87 @@ def test_a_tenant_that_cannot_be_looked_at_is_counted_and_the_others_are_swept(b
 
     assert report.failed_tenants == 1
     assert [message.attributes["tenant_id"] for message in bench.publisher.messages] == [OTHER_TENANT.tenant_id]
+
+
+# -- many at once ------------------------------------------------------------------------------------------------
+
+
+def test_two_sweeps_at_once_send_each_run_once(bench: Bench) -> None:
+    events = deferred_runs(bench, 8)
+    start = threading.Barrier(3)
+
+    def one(_number: int) -> SweepReport:
+        start.wait()
+        return sweeper_of(bench).sweep()
+
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        reports = list(pool.map(one, range(3)))
+
+    sent = sorted(message.attributes["request_id"] for message in bench.publisher.messages)
+    assert sent == sorted(event.request_id for event in events)
+    assert sum(report.actions.get("deferred_sent_again", 0) for report in reports) == len(events)
+    assert [report.failed_tenants for report in reports] == [0, 0, 0]
+
+
+def test_the_work_of_one_sweep_is_bounded_and_the_rest_comes_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "RUNS_PER_TENANT", 3)
+    events = deferred_runs(bench, 7)
+
+    counts = [sweep(bench).get("deferred_sent_again", 0) for _ in range(4)]
+
+    assert counts == [3, 3, 1, 0]
+    assert {message.attributes["request_id"] for message in bench.publisher.messages} == {
+        event.request_id for event in events
+    }
+
+
+def test_a_sweep_that_is_cut_short_does_not_leave_out_the_same_tenants_each_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "RUNS_PER_SWEEP", 1)
+    monkeypatch.setattr(sweeping, "RUNS_PER_TENANT", 1)
+    for tenant in (OUR_TENANT, OTHER_TENANT):
+        deferred_runs(bench, 3, tenant_id=tenant.tenant_id)
+
+    for _ in range(2):
+        sweep(bench)
+        bench.clock.advance(60)
+
+    assert {message.attributes["tenant_id"] for message in bench.publisher.messages} == {
+        OUR_TENANT.tenant_id,
+        OTHER_TENANT.tenant_id,
+    }
+
+
+@dataclass
+class SlowlyFailing:
+    """Pub/Sub that does not answer: each publish takes its time-out, by the hand clock."""
+
+    clock: HandClock
+    tried: int = 0
+
+    def publish(self, _topic: str, _data: bytes, _attributes: Any) -> str:
+        self.tried += 1
+        self.clock.advance(20)
+        raise TransientFailure("publish_timeout", "no confirmation")
+
+
+def test_a_sweep_while_pubsub_is_away_ends_in_time_and_loses_nothing(bench: Bench) -> None:
+    for tenant in (OUR_TENANT, OTHER_TENANT):
+        deferred_runs(bench, 3, tenant_id=tenant.tenant_id)
+    objects = MemoryObjects(held={f"inbox/x/{number}.json": b"{}" for number in range(50)})
+    away = SlowlyFailing(bench.clock)
+    begun = bench.clock()
+
+    report = sweeper_of(bench, publisher=away, inbox=Inbox(objects)).sweep()
+
+    assert bench.clock() - begun < LONGEST_SWEEP + timedelta(seconds=16 * 20), "16 at once, each with its time-out"
+    assert len(objects.held) == 50
+    assert report.actions == {"inbox_left": 50}
+    bench.clock.advance(sweeping.SENT_AGAIN_AFTER.total_seconds())
+    sweep(bench)
+    bench.clock.advance(60)
+    sweep(bench)
+    assert len(bench.publisher.messages) == 6

@@ -22,11 +22,11 @@ from shared.gateways.objects import GcsObjectStore
 from shared.gateways.run_store import SpannerRunStore
 from shared.tenant_export import SHEET_COLUMNS, cell, sheet_line, sheet_row
 from tests.e2e.command_line import Ran, pipeline
-from tests.integration.test_personal_data import NAME, NUMBER, OURS, THEIRS, WORDS
-from tests.integration.test_privacy_cli import call_of, hold, received
+from tests.support.callers import NAME, NUMBER, OURS, THEIRS, WORDS
 from tests.support.desk_bench import DeskBench
 from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
 from tests.support.pipeline_database import PipelineDatabase
+from tests.support.privacy import call_of, hold, received
 
 pytestmark = pytest.mark.emulators
 

@@ -21,10 +21,10 @@ from shared.inbox import Inbox
 from shared.stage import Completed, StageContext, Usage
 from shared.sweeper import Sweeper
 from stages.download.intake import admit
-from tests.integration.test_runner import RECEIVED, REQUEST, STORED, Bench, raising
 from tests.support.emulators import SpannerDatabaseFactory
 from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase, pipeline_ddl
 from tests.support.ports import NOON, HandClock, MemoryObjects
+from tests.support.runner_bench import RECEIVED, REQUEST, STORED, Bench, raising
 
 pytestmark = pytest.mark.emulators
 

@@ -21,9 +21,11 @@ class Fault:
 
 
 _RUNNER = "tests/integration/test_runner.py"
+_RUNNER_ERRORS = "tests/integration/test_runner_errors.py"
 _SWEEPER = "tests/integration/test_sweeper.py"
+_SWEEPER_TROUBLE = "tests/integration/test_sweeper_trouble.py"
 _REPLAY = "tests/integration/test_replay.py"
-_TRANSCRIBE = "tests/integration/test_transcribe_stage.py"
+_TRANSCRIBE = "tests/integration/test_transcribe_paid_once.py"
 _CRASHES = "tests/integration/test_crash_points.py"
 _PROTOCOL = "tests/integration/test_claim_protocol.py"
 
@@ -69,7 +71,7 @@ FAULTS = (
         "shared/claims.py",
         'return run.attempt if run.state in {"waiting", "deferred", "blocked"} else run.attempt + 1',
         "return run.attempt + 1",
-        (_RUNNER,),
+        (_RUNNER, _RUNNER_ERRORS),
     ),
     # --- the runner's order ---------------------------------------------------------------------------
     Fault(
@@ -121,7 +123,7 @@ FAULTS = (
         'log.error("dead_letter_not_published", reason=given_up.reason, code=error.code)\n            return AGAIN',
         'log.error("dead_letter_not_published", reason=given_up.reason, code=error.code)\n'
         "            return ACKNOWLEDGED",
-        (_RUNNER,),
+        (_RUNNER_ERRORS,),
     ),
     Fault(
         "a worker that is told to stop keeps its claims",
@@ -149,7 +151,7 @@ FAULTS = (
         "shared/answers.py",
         'return Consequence(sleep("blocked", due_at=due_at, vendor=error.vendor), ACKNOWLEDGED)',
         'return Consequence(sleep("failed"), None)',
-        (_RUNNER,),
+        (_RUNNER_ERRORS,),
     ),
     # --- nothing twice --------------------------------------------------------------------------------
     Fault(
@@ -209,7 +211,7 @@ FAULTS = (
         "shared/gateways/sweep_store.py",
         'expected={"state": run.state, "updated_at": run.updated_at, "due_at": run.due_at},',
         'expected={"state": run.state},',
-        (_SWEEPER,),
+        (_SWEEPER_TROUBLE,),
     ),
     Fault(
         "a request whose next event was lost is not pushed on",
@@ -223,7 +225,7 @@ FAULTS = (
         "shared/sweeper.py",
         'log.warning("sweep_of_tenant_failed", tenant_id=tenant_id, code=error.code, detail=error.detail)',
         "break",
-        ("tests/integration/test_sweeper_trouble.py",),
+        (_SWEEPER_TROUBLE,),
     ),
     Fault(
         "an open circuit lets everybody through",

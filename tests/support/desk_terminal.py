@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -17,13 +18,16 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
+from shared.dead_letters import DeadLetter
 from shared.deliveries import Delivery
+from shared.errors import PermanentFailure
 from shared.gateways.channels import loopback_channel
 from tests.e2e.command_line import Ran, pipeline
-from tests.support.desk_bench import DeskBench, Sent
+from tests.support.desk_bench import OURS, DeskBench, Sent, received
 from tests.support.pipeline_database import PipelineDatabase
 
 OPERATOR = "olga"
+REFUSED = PermanentFailure("model_refused", "the model said no", fix="another model")
 _TOPICS = ("call-received", "recording-stored", "call-transcribed", "call-analyzed", "dead-letters")
 _PROJECT = "projects/test-project"
 _LOOK_S = 0.02
@@ -119,3 +123,26 @@ def open_terminal(
             subscriber.create_subscription(name=f"{_PROJECT}/subscriptions/{prefix}{topic}{archive}", topic=path)
         yield DeskTerminal(DeskBench(database), prefix, subscriber)
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def terminal(
+    pipeline_database: PipelineDatabase, pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[DeskTerminal]:
+    with open_terminal(pipeline_database, pubsub_emulator, monkeypatch) as terminal:
+        yield terminal
+
+
+def given_up(terminal: DeskTerminal, count: int = 1, *, tenant_id: str = OURS, first: int = 1) -> list[str]:
+    """Ids of so many letters of the analysis, the oldest first."""
+    numbers = range(first, first + count)
+    letters = terminal.bench.fail("analyze", REFUSED, *(received(number, tenant_id=tenant_id) for number in numbers))
+    return [letter.dead_letter_id for letter in sorted(letters, key=lambda letter: letter.request_id)]
+
+
+def letter(terminal: DeskTerminal, letter_id: str, tenant_id: str = OURS) -> DeadLetter:
+    return terminal.bench.desk.body(tenant_id, letter_id).letter
+
+
+def ids(documents: list[dict[str, Any]]) -> list[str]:
+    return [one["dead_letter_id"] for one in documents]

@@ -1,4 +1,4 @@
-"""The breaker's decisions over circuits in memory; tests/integration/test_circuits.py has them on Spanner."""
+"""The breaker's decisions over circuits in memory; tests/integration/test_circuit*.py have them on Spanner."""
 
 from __future__ import annotations
 
