@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -165,9 +166,13 @@ def test_poison_item_blocks_the_spill(intake: Intake) -> None:
     intake.pubsub.restore()
     publisher = Divided(intake)
 
-    actions = Inbox(intake.direct_objects).drain(publisher)
+    # A slow machine leaves some for the next sweep; the poison is tried among the first, and must not hold up one.
+    sweeps = [Inbox(intake.direct_objects).drain(publisher)]
+    while sweeps[-1]["inbox_left"] and len(sweeps) < 5:
+        sweeps.append(Inbox(intake.direct_objects).drain(publisher))
+    done = sum(sweeps, Counter[str]())
 
-    assert actions == {"inbox_published": 99, "inbox_given_up": 1}
+    assert (done["inbox_published"], done["inbox_given_up"]) == (99, 1)
     assert {event.request_id for event in intake.arrived()} == {request_of(number) for number in range(99)}
     assert [letter.data for letter in publisher.letters.messages] == [b"?"]
     assert intake.kept() == []

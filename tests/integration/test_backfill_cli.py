@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,7 +78,7 @@ class Terminal:
 def terminal(
     pipeline_database: PipelineDatabase, pubsub_emulator: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Terminal]:
-    name = f"backfill-cli-{os.getpid()}-{pipeline_database.database.database_id}"
+    name = f"backfill-cli-{uuid.uuid4().hex[:12]}"  # Pub/Sub keeps topics, and databases come back
     with (
         running_bench(pipeline_database) as bench,
         serve_secret_manager() as secret_manager,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -137,6 +138,13 @@ _AT_REST = 3
 _TABLE = re.compile(r"CREATE TABLE (\w+)")
 
 
+def _forget_keys() -> None:
+    """A process keeps tenants' keys by the database's name (`handlers.wiring.vault`); its tenants are others now."""
+    for module, name in (("handlers.wiring", "vault"), ("handlers.backfill_wiring", "reconciliation")):
+        if module in sys.modules:
+            getattr(sys.modules[module], name).cache_clear()
+
+
 @pytest.fixture(scope="session")
 def _shelf(spanner_databases: SpannerDatabases) -> Shelf:
     return Shelf(spanner_databases)
@@ -150,6 +158,7 @@ def pipeline_database(_shelf: Shelf) -> Iterator[PipelineDatabase]:
     try:
         database = client.instance(fresh.instance_id).database(fresh.database_id)
         _shelf.delete_all_rows(fresh, database)
+        _forget_keys()
         pipeline = PipelineDatabase(database)
         pipeline.add_tenant(OUR_TENANT)
         pipeline.add_tenant(OTHER_TENANT)
