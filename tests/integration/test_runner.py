@@ -223,6 +223,26 @@ def test_a_checkpoint_of_a_lost_claim_is_refused(bench: Bench) -> None:
         store.save_checkpoint(RunKey(OUR_TENANT.tenant_id, REQUEST, "download"), "somebody-else", {})
 
 
+def test_a_lost_claim_writes_nothing_while_the_winner_still_works(bench: Bench) -> None:
+    """The row says `running` for both: only the token tells them apart."""
+
+    def loser(context: StageContext) -> Completed:
+        def winner(winners: StageContext) -> Completed:
+            winners.save_checkpoint({"by": "the winner"})
+            with pytest.raises(ClaimLost):
+                context.save_checkpoint({"by": "the loser"})
+            raise TransientFailure("vendor_unavailable", "503")
+
+        bench.clock.advance(61)
+        bench.behave = winner
+        assert bench.deliver() == 503
+        return Completed(next_event=STORED)
+
+    bench.behave = loser
+    bench.deliver()
+    assert bench.run_row()["checkpoint"] == '{"by": "the winner"}'
+
+
 def test_a_clients_own_repeat_of_the_claim_is_not_somebody_elses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer to the claim's commit was lost, the client commits again and meets its own row."""
     insert = SpannerRunStore.insert
