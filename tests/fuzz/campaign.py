@@ -112,4 +112,7 @@ def read_down(path: Path) -> tuple[str, Any]:
 
 
 def _in_a_line(error: BaseException) -> str:
+    """What did not happen again is a group, whose own text does not say what it was."""
+    if isinstance(error, BaseExceptionGroup) and error.exceptions:
+        return f"{type(error).__name__}: {'; '.join(_in_a_line(one) for one in error.exceptions)}"[:300]
     return f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
