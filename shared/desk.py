@@ -98,7 +98,7 @@ class Desk:
             log.info("dead_letters_closed", tenant_id=tenant_id, count=closed)
         return closed
 
-    def close_arrivals(self, tenant_id: str, *, rounds: int) -> None:
+    def close_arrivals(self, tenant_id: str, *, rounds: int = CLOSINGS_A_LOOK) -> None:
         """Close the letters whose failed stage is done, so many times `CLOSED_AT_ONCE` at most.
 
         Where the database does not let us now, the next look or the sweeper closes them.
@@ -120,14 +120,14 @@ class Desk:
         """The letters of one tenant or of all, sorted and bounded. What has arrived meanwhile is closed first."""
         tenants = self._tenants(wanted, ("open", "replaying"))
         for tenant_id in tenants:
-            self.close_arrivals(tenant_id, rounds=CLOSINGS_A_LOOK)
+            self.close_arrivals(tenant_id)
         found = self._gather(wanted, lambda tenant_id: self.store.list_letters(tenant_id, wanted))
         return sorted(found, key=_SORT_KEYS[wanted.sort])[: wanted.limit]
 
     def groups(self, wanted: LetterFilter) -> list[LetterGroup]:
         """Letters by stage, reason and tenant; the largest group first."""
         for tenant_id in self._tenants(wanted, ("open", "replaying")):
-            self.close_arrivals(tenant_id, rounds=CLOSINGS_A_LOOK)
+            self.close_arrivals(tenant_id)
         found = self._gather(wanted, lambda tenant_id: self.store.group_letters(tenant_id, wanted))
         return sorted(found, key=lambda group: (-group.letters, group.tenant_id, group.stage, group.reason))
 
@@ -144,14 +144,14 @@ class Desk:
 
     def show(self, tenant_id: str, dead_letter_id: str) -> LetterStory:
         """A letter with everything that happened to it, and what a replay would do and cost. Raises as `body`."""
-        self.close_arrivals(tenant_id, rounds=CLOSINGS_A_LOOK)
+        self.close_arrivals(tenant_id)
         return story_of(self.body(tenant_id, dead_letter_id), self.store, self.pipeline, costs=self.costs(tenant_id))
 
     def stats(self, tenant_id: str | None) -> list[TenantStats]:
         """Counts by state, age of the oldest, outcomes of replays; for one tenant or for each that has letters."""
         tenants = [tenant_id] if tenant_id else self.store.tenants_with_letters(LETTER_STATES)
         for one in tenants:
-            self.close_arrivals(one, rounds=CLOSINGS_A_LOOK)
+            self.close_arrivals(one)
         since = self.now() - LATELY
         return [stats_of(one, self.store.counts(one, since=since), self.store.replay_outcomes(one)) for one in tenants]
 

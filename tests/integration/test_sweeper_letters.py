@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,11 +17,11 @@ from shared.desk_letters import failure_id, replay_attributes
 from shared.errors import PermanentFailure
 from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.pipeline import load_pipeline
-from shared.sweeper import Sweeper, SweepReport
+from shared.sweeper import Sweeper
 from tests.support.pipeline_database import OUR_TENANT
 from tests.support.ports import HandClock
 from tests.support.runner_bench import RECEIVED, Bench, bench, raising
-from tests.support.sweeps import deliver_swept, long_after, sweep, sweeper_of, works
+from tests.support.sweeps import deliver_swept, long_after, sweep, sweeper_of, sweeps_at_once, works
 
 __all__ = ["bench"]
 
@@ -84,14 +82,7 @@ def test_closing_is_bounded_and_two_sweeps_at_once_count_each_letter_once(
     done = [(OUR_TENANT.tenant_id, event.request_id, "download", "done") for event in events]
     with bench.database.database.batch() as batch:
         batch.update(table="stage_runs", columns=(*RunKey._fields, "state"), values=done)
-    start = threading.Barrier(2)
-
-    def one(_number: int) -> SweepReport:
-        start.wait()
-        return sweeper_of(bench).sweep()
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        reports = list(pool.map(one, range(2)))
+    reports = sweeps_at_once(bench, 2)
     closed = sum(report.actions.get("letters_closed", 0) for report in reports)
 
     assert closed + sweep(bench).get("letters_closed", 0) == 4

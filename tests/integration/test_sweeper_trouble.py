@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,7 +19,7 @@ from shared.sweeper import LONGEST_SWEEP, SweepReport, sweep_forever
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT
 from tests.support.ports import HandClock, MemoryObjects
 from tests.support.runner_bench import RECEIVED, Bench, bench
-from tests.support.sweeps import deferred_runs, sweep, sweeper_of
+from tests.support.sweeps import deferred_runs, sweep, sweeper_of, sweeps_at_once
 
 __all__ = ["bench"]
 
@@ -116,14 +114,7 @@ def test_a_tenant_that_cannot_be_looked_at_is_counted_and_the_others_are_swept(b
 
 def test_two_sweeps_at_once_send_each_run_once(bench: Bench) -> None:
     events = deferred_runs(bench, 8)
-    start = threading.Barrier(3)
-
-    def one(_number: int) -> SweepReport:
-        start.wait()
-        return sweeper_of(bench).sweep()
-
-    with ThreadPoolExecutor(max_workers=3) as pool:
-        reports = list(pool.map(one, range(3)))
+    reports = sweeps_at_once(bench, 3)
 
     sent = sorted(message.attributes["request_id"] for message in bench.publisher.messages)
     assert sent == sorted(event.request_id for event in events)

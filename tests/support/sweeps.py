@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +13,7 @@ from shared.errors import Deferred
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
 from shared.stage import Completed
-from shared.sweeper import Sweeper
+from shared.sweeper import Sweeper, SweepReport
 from tests.support.pipeline_database import OUR_TENANT
 from tests.support.ports import NOON, HandClock, MemoryObjects
 from tests.support.runner_bench import RECEIVED, STORED, Bench, raising
@@ -24,6 +26,18 @@ def sweeper_of(bench: Bench, **changes: Any) -> Sweeper:
 
 def sweep(bench: Bench) -> dict[str, int]:
     return sweeper_of(bench).sweep().actions
+
+
+def sweeps_at_once(bench: Bench, count: int) -> list[SweepReport]:
+    """So many sweepers that begin in the same moment; what each of them did."""
+    start = threading.Barrier(count)
+
+    def one(_number: int) -> SweepReport:
+        start.wait()
+        return sweeper_of(bench).sweep()
+
+    with ThreadPoolExecutor(max_workers=count) as pool:
+        return list(pool.map(one, range(count)))
 
 
 def deliver_swept(bench: Bench) -> int:
