@@ -8,13 +8,12 @@ import io
 import json
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from infra.local import gcs
 from schemas.calls import CallDetails, CallRecord, Marketing
 from shared.errors import PermanentFailure
 from shared.gateways import export_store
@@ -26,23 +25,13 @@ from tests.support.callers import NAME, NUMBER, OURS, THEIRS, WORDS
 from tests.support.desk_bench import DeskBench
 from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
 from tests.support.pipeline_database import PipelineDatabase
-from tests.support.privacy import call_of, hold, received
+from tests.support.privacy import BUCKET, call_of, hold, objects, received, storage_url
+
+__all__ = ["objects", "storage_url"]
 
 pytestmark = pytest.mark.emulators
 
-BUCKET = "export-audio"
 Export = Callable[..., Ran]
-
-
-@pytest.fixture(scope="module")
-def storage_url() -> Iterator[str]:
-    with gcs.serve(bucket=BUCKET) as url:
-        yield url
-
-
-@pytest.fixture
-def objects(storage_url: str) -> GcsObjectStore:
-    return GcsObjectStore(BUCKET, project_id=TEST_PROJECT, endpoint=storage_url)
 
 
 @pytest.fixture
