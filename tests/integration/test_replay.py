@@ -10,6 +10,7 @@ from schemas.events import CallTranscribed, RecordingStored
 from shared.claims import RunKey, Sleep
 from shared.dead_letters import LETTER_STATES, UNASSIGNED_TENANT, LetterFilter
 from shared.deliveries import Delivery, parse_event
+from shared.desk import CLOSINGS_A_LOOK
 from shared.desk_jobs import JobReport, ReplayOptions
 from shared.desk_messages import message_for, start_of
 from shared.desk_transfer import export_letters, import_letters
@@ -115,16 +116,16 @@ def test_letters_that_arrived_by_other_ways_are_not_sent_however_many_they_are(
 ) -> None:
     """After an outage thousands arrive at once, and are closed a few hundred at a time."""
     monkeypatch.setattr("shared.desk.CLOSED_AT_ONCE", 1)
-    monkeypatch.setattr("shared.desk.CLOSINGS_A_LOOK", 2)
-    bench.seed(5)
-    rows = bench.database.rows("SELECT tenant_id, request_id, stage FROM stage_runs ORDER BY request_id LIMIT 4")
+    done = CLOSINGS_A_LOOK + 2
+    bench.seed(done + 1)
+    rows = bench.database.rows("SELECT tenant_id, request_id, stage FROM stage_runs ORDER BY request_id")[:done]
     with bench.database.database.batch() as batch:
         batch.update("stage_runs", ("tenant_id", "request_id", "stage", "state"), [(*row, "done") for row in rows])
 
     plan = bench.replays.plan(LetterFilter(tenant_id=OURS), ReplayOptions(), words="all")
 
-    assert [letter.request_id for letter in plan.letters] == ["r-0000000000000005"]
-    assert plan.left_out == {"closed": 2}, "two were closed while it looked, two are left"
+    assert [letter.request_id for letter in plan.letters] == [f"r-{done + 1:016d}"]
+    assert plan.left_out == {"closed": 2}, "a look closes only so many"
     assert [group.letters for group in bench.desk.groups(LetterFilter(tenant_id=OURS))] == [1]
 
 
