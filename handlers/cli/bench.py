@@ -24,12 +24,16 @@ def bench(
     letters: Annotated[int, typer.Option(help="Part replay: so many dead letters.", min=1, max=100_000)] = 10_000,
     rate: Annotated[float, typer.Option(help="Part replay: its cap, letters a second.", min=0.1, max=1000)] = 10.0,
     live_rate: Annotated[float, typer.Option(help="Part replay: live calls a second.", min=0.1, max=100)] = 2.0,
+    most: Annotated[
+        str, typer.Option("--for", help="Part replay: stop it after this time (20m); otherwise it goes to its end.")
+    ] = "",
     fast: Annotated[bool, typer.Option("--fast", help="One short round and one start of each: a glance.")] = False,
 ) -> None:
     """Measure the receiver beside a bare handler, what a call costs at each stage, and every service's start.
 
     With `--only replay`: live calls beside a replay of many dead letters.
     """
+    from handlers.cli.sweep import seconds_of
     from infra.local.bench.race import Course
     from infra.local.bench.replay import ReplayCourse
     from infra.local.bench.run import BenchOptions, run_bench
@@ -38,9 +42,8 @@ def bench(
     course = (
         Course(_numbers(connections), rounds=1, seconds=2) if fast else Course(_numbers(connections), rounds, seconds)
     )
-    options = BenchOptions(
-        parts=_parts(only), course=course, starts=1 if fast else 3, replay=ReplayCourse(letters, rate, live_rate)
-    )
+    replay = ReplayCourse(letters, rate, live_rate, most_s=seconds_of(most) if most else None)
+    options = BenchOptions(parts=_parts(only), course=course, starts=1 if fast else 3, replay=replay)
     # The stages run in this process; their log must not get between the figures.
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),

@@ -21,8 +21,23 @@ def test_every_letter_and_every_live_call_arrives(local_stack: LocalStack) -> No
         report=say_nothing,
     )
 
-    assert result.arrived == 3
+    assert (result.sent, result.arrived) == (3, 3)
     assert (result.alone.unfinished, result.beside.unfinished) == (0, 0)
     assert result.beside.calls > 0
     assert result.beside.p95_ms >= result.beside.p50_ms > 0
     assert result.replay_s >= 2 / 4, "never faster than its cap"
+
+
+def test_a_replay_that_is_given_a_time_is_stopped_and_what_it_sent_arrives(local_stack: LocalStack) -> None:
+    env = local_stack.env
+    result = measure_replay(
+        env,
+        base_url=env["WEBHOOK_URL"],
+        key=env["DEMO_WEBHOOK_SECRET"],
+        course=ReplayCourse(letters=60, rate=4.0, live_rate=10.0, most_s=1.0),
+        report=say_nothing,
+    )
+
+    assert 0 < result.sent < 60
+    assert result.arrived == result.sent
+    assert result.replay_s < 60 / 4

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,15 @@ def test_a_letter_replayed_too_often_is_left_alone_unless_forced(terminal: DeskT
     assert letter(terminal, refused).replays == 4
 
 
+@pytest.fixture
+def terminal_signals() -> Iterator[None]:
+    """Ctrl-C as in a terminal: whoever starts the tests in the background lets them inherit that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("terminal_signals")
 def test_the_second_ctrl_c_ends_at_once() -> None:
     """A database that does not answer must not hold the person who waits."""
     with stop_signal() as stopping:

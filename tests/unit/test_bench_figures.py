@@ -154,14 +154,19 @@ def test_the_cpu_is_the_first_one_the_system_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("beside_ms", "arrived", "misses"),
-    [(109.0, 10, ["", ""]), (125.0, 10, ["15 points over", ""]), (100.0, 8, ["", "2 remain"])],
+    ("beside_ms", "sent", "arrived", "misses"),
+    [
+        (109.0, 10, 10, ["", ""]),
+        (125.0, 10, 10, ["15 points over", ""]),
+        (100.0, 10, 8, ["", "2 remain"]),
+        (100.0, 4, 4, ["", ""]),
+    ],
 )
-def test_a_replay_may_lengthen_the_live_p95_by_a_tenth_and_leaves_no_letter(
-    beside_ms: float, arrived: int, misses: list[str]
+def test_a_replay_may_lengthen_the_live_p95_by_a_tenth_and_leaves_no_letter_behind(
+    beside_ms: float, sent: int, arrived: int, misses: list[str]
 ) -> None:
     alone, beside = LiveFigures(100, 0, 50.0, 100.0), LiveFigures(100, 0, 50.0, beside_ms)
-    result = ReplayResult(ReplayCourse(letters=10), alone, beside, arrived=arrived, replay_s=1.0)
+    result = ReplayResult(ReplayCourse(letters=10), alone, beside, sent=sent, arrived=arrived, replay_s=1.0)
     assert [verdict.miss for verdict in judge_replay(result)] == misses
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 from infra.local.bench.webhooks import make_body
 from infra.local.demo_tenant import DEMO_TENANT_ID
@@ -29,11 +31,21 @@ _ACTOR = "bench"
 
 @dataclass(frozen=True)
 class ReplayCourse:
-    """`rate` is the replay's cap and `live_rate` that of the live calls, both a second."""
+    """`rate` is the replay's cap and `live_rate` that of the live calls, both a second.
+
+    `most_s`: after so many seconds the replay is told to stop, as an operator would; None: it goes on to its end.
+    """
 
     letters: int = 10_000
     rate: float = 10.0
     live_rate: float = 2.0
+    most_s: float | None = None
+
+    @property
+    def seconds_planned(self) -> float:
+        """How long it takes at its cap, at least."""
+        whole = self.letters / self.rate
+        return min(whole, self.most_s) if self.most_s else whole
 
 
 @dataclass(frozen=True)
@@ -48,11 +60,15 @@ class LiveFigures:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """`alone` is what was measured before and after the replay, together."""
+    """`alone` is what was measured before and after the replay, together.
+
+    `sent` are the letters that the replay came to before it ended or was stopped, `arrived` those that are done.
+    """
 
     course: ReplayCourse
     alone: LiveFigures
     beside: LiveFigures
+    sent: int
     arrived: int
     replay_s: float
 
@@ -78,22 +94,29 @@ def measure_replay(
         database = wiring.spanner_database(settings)
         live = _Live(base_url, key, course.live_rate)
         report(f"{course.letters} dead letters")
-        _seed(desk, course.letters)
+        seeded = _seed(desk, course.letters)
         live.post_for(_WARM_UP_CALLS / course.live_rate)
-        alone_s = min(_ALONE_S, course.letters / course.rate)
+        alone_s = min(_ALONE_S, course.seconds_planned)
         report(f"live calls alone, {alone_s:.0f} s")
         alone = live.post_for(alone_s)
-        report(f"live calls beside the replay, about {course.letters / course.rate:.0f} s")
+        replay = _Replay(desk, seeded, course, report)
+        report(f"live calls beside the replay, {course.seconds_planned:.0f} s and more")
         begun = time.monotonic()
         with ThreadPoolExecutor(1) as pool:
-            replay = pool.submit(_replay, desk, course.rate, report)
-            beside = live.post_while(lambda: not replay.done())
-        arrived = replay.result()
+            running = pool.submit(replay.run)
+            beside = live.post_while(lambda: not running.done())
+        running.result()
         replay_s = time.monotonic() - begun
         report(f"live calls alone again, {alone_s:.0f} s")
         alone += live.post_for(alone_s)
+        figures = _figures(database, alone), _figures(database, beside)
+        counts = replay.counts()
         return ReplayResult(
-            course, _figures(database, alone), _figures(database, beside), arrived=arrived, replay_s=replay_s
+            course,
+            *figures,
+            sent=sum(counts.values()) - counts.get("pending", 0),
+            arrived=counts.get("arrived", 0),
+            replay_s=replay_s,
         )
 
 
@@ -105,7 +128,7 @@ def missed_call_body(number: int) -> bytes:
     return encode({**payload, "answered": False, "call_type": "missed", "recording": None, "recording_duration": None})
 
 
-def _seed(desk: Any, count: int) -> None:
+def _seed(desk: Any, count: int) -> frozenset[str]:
     """Letters as Pub/Sub's own policy makes them when the workers were down: nothing of the call was ever done.
 
     Inserted as an import does: the recorder looks for an older letter of the same failure, and the emulator looks
@@ -113,12 +136,16 @@ def _seed(desk: Any, count: int) -> None:
     """
     from shared.dead_letters import AuditEntry
 
+    run = uuid4().hex[:8]
+    ids: list[str] = []
     for number in range(count):
-        body = _letter(desk.pipeline, number)
+        body = _letter(desk.pipeline, run, number)
+        ids.append(body.letter.dead_letter_id)
         desk.store.insert_copy(body, AuditEntry(_ACTOR, "dead_letter.import", body.letter.dead_letter_id, {}))
+    return frozenset(ids)
 
 
-def _letter(pipeline: Any, number: int) -> Any:
+def _letter(pipeline: Any, run: str, number: int) -> Any:
     import json
 
     from shared.dead_letters import DeadLetter, DeadLetterBody
@@ -129,14 +156,16 @@ def _letter(pipeline: Any, number: int) -> Any:
     now = datetime.now(UTC)
     event = CallReceived(
         tenant_id=DEMO_TENANT_ID,
-        request_id=f"r-{number:016d}",
+        request_id=f"r-{run}{number:08d}",
         call_id=str(payload["resource_id"]),
         kind="post_call",
         received_at=now,
         payload=payload,
     )
     attributes = {**event.attributes(), "CloudPubSubDeadLetterSourceSubscription": "download-call-received"}
-    delivery = Delivery(f"bench-{number}", event.model_dump_json().encode(), attributes, "bench", published_at=now)
+    delivery = Delivery(
+        f"bench-{run}-{number}", event.model_dump_json().encode(), attributes, "bench", published_at=now
+    )
     new = letter_of(delivery, pipeline)
     letter = DeadLetter(
         tenant_id=new.tenant_id,
@@ -159,26 +188,50 @@ def _letter(pipeline: Any, number: int) -> Any:
     return DeadLetterBody(letter, new.topic, new.event, new.attributes)
 
 
-def _replay(desk: Any, rate: float, report: Report) -> int:
-    """Replay everything as `pipeline dead-letters replay --all` does; how many arrived."""
-    from shared.dead_letters import LetterFilter
-    from shared.desk_jobs import Progress, ReplayOptions
-    from shared.desk_replay import ReplayDesk
-    from shared.desk_replay_run import JobRun
+class _Replay:
+    """Replays the seeded letters as `pipeline dead-letters replay` does, and stops it as `… stop JOB` would."""
 
-    told = -1
+    def __init__(self, desk: Any, seeded: frozenset[str], course: ReplayCourse, report: Report) -> None:
+        from shared.dead_letters import LetterFilter
+        from shared.desk_jobs import ReplayOptions
+        from shared.desk_replay import ReplayDesk
 
-    def tell(progress: Progress) -> None:
-        nonlocal told
+        self._course, self._report, self._replays = course, report, ReplayDesk(desk)
+        plan = self._replays.plan(
+            LetterFilter(tenant_id=DEMO_TENANT_ID), ReplayOptions(rate=course.rate), words="the bench"
+        )
+        letters = tuple(letter for letter in plan.letters if letter.dead_letter_id in seeded)
+        self._job = self._replays.create(replace(plan, letters=letters), actor=_ACTOR)
+        self._told = -1
+
+    def run(self) -> None:
+        """To its end, or to the time it is given."""
+        from shared.desk_replay_run import JobRun
+
+        timer = threading.Timer(self._course.most_s, self._stop) if self._course.most_s else None
+        if timer:
+            timer.start()
+        try:
+            JobRun(self._replays, pause=threading.Event().wait, report=self._tell).run(self._job.job_id)
+        finally:
+            if timer:
+                timer.cancel()
+
+    def counts(self) -> Mapping[str, int]:
+        """Letters by state, with what became of them since."""
+        return self._replays.report(self._replays.job(self._job.job_id)).counts
+
+    def _stop(self) -> None:
+        from shared.errors import ConfigurationError
+
+        with contextlib.suppress(ConfigurationError):  # it ended in this moment
+            self._replays.stop(self._job.job_id, actor=_ACTOR)
+
+    def _tell(self, progress: Any) -> None:
         arrived = progress.counts["arrived"]
-        if (tenth := arrived * 10 // progress.total) > told:
-            told = tenth
-            report(f"{arrived} of {progress.total} letters arrived; {progress.rate:.2f} a second at most now")
-
-    replays = ReplayDesk(desk)
-    plan = replays.plan(LetterFilter(tenant_id=DEMO_TENANT_ID), ReplayOptions(rate=rate), words="the bench")
-    job = replays.create(plan, actor=_ACTOR)
-    return JobRun(replays, pause=threading.Event().wait, report=tell).run(job.job_id).counts.get("arrived", 0)
+        if (tenth := arrived * 10 // progress.total) > self._told:
+            self._told = tenth
+            self._report(f"{arrived} of {progress.total} letters arrived; {progress.rate:.2f} a second at most now")
 
 
 @dataclass

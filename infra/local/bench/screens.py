@@ -90,8 +90,8 @@ def _starts_table(starts: Mapping[str, Start]) -> Table:
 def _replay_table(replay: ReplayResult) -> Table:
     course = replay.course
     title = (
-        f"{course.letters} letters replayed at {course.rate:g} a second in {replay.replay_s:.0f} s,"
-        f" beside {course.live_rate:g} live calls a second"
+        f"{replay.sent} of {course.letters} letters replayed at {course.rate:g} a second at most"
+        f" in {replay.replay_s:.0f} s, beside {course.live_rate:g} live calls a second"
     )
     table = _table(title, "live calls", "calls", "unfinished", "p50 ms", "p95")
     for name, live in (("alone", replay.alone), ("beside the replay", replay.beside)):

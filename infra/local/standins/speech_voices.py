@@ -18,6 +18,8 @@ TimedWord = tuple[str, float, float]
 PHRASE_PAUSE_S = 0.35
 MIN_DISTANCE_OCTAVES = 0.2
 """Closer than this, two groups of phrases are one voice that goes up and down."""
+SHORTEST_PHRASE_S = 0.5
+"""What is shorter has no pitch of its own: a last "Goodbye." is often half an octave below the voice."""
 
 _LOWEST_HZ, _HIGHEST_HZ = 70.0, 330.0
 _FRAME_S, _HOP_S = 0.04, 0.02
@@ -51,7 +53,9 @@ def _ends(phrases: Sequence[Sequence[TimedWord]]) -> list[tuple[TimedWord, Timed
 
 
 def _pitch_octaves(signal: NDArray[np.float32], rate_hz: int, *, start_s: float, end_s: float) -> float:
-    """The phrase's median pitch as log2(Hz), NaN when too little of it is voiced."""
+    """The phrase's median pitch as log2(Hz), NaN when it is short or too little of it is voiced."""
+    if end_s - start_s < SHORTEST_PHRASE_S:
+        return float("nan")
     frame, hop = int(_FRAME_S * rate_hz), int(_HOP_S * rate_hz)
     piece = signal[int(start_s * rate_hz) : int(end_s * rate_hz)]
     if len(piece) < frame:
