@@ -42,16 +42,16 @@ class Stack:
     def objects(self, _prefix: str) -> list[str]:
         return []
 
-    def replay(self, _desk: object, _tenant_id: str, letter_id: str, *, actor: str) -> None:
-        assert actor == "chaos"
-        self.replayed.add(letter_id)
-        self.now += REPLAY_S
+    def replay(self, _desk: object, ids: tuple[str, ...]) -> int:
+        self.replayed.update(ids)
+        self.now += REPLAY_S * len(ids)
+        return len(ids)
 
 
 def rest(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> settle_module.Rest:
     clock = SimpleNamespace(monotonic=lambda: stack.now, sleep=stack.sleep)
     monkeypatch.setattr(settle_module, "time", clock)
-    monkeypatch.setattr(settle_module, "replay_one", stack.replay)
+    monkeypatch.setattr(settle_module, "_replay", stack.replay)
     monkeypatch.setattr(settle_module, "is_unresolved", lambda _letter: True)
     witness: Any = stack
     desk: Any = None

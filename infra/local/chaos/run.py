@@ -28,11 +28,11 @@ from infra.local.stack import Stack, StackOptions
 Report = Callable[[str], None]
 
 _SWEEP_EVERY_S = 2.0
-_SWEEPS_PER_CALL_S = 1 / 200
-"""A thousand calls are swept every 5 s: each sweep reads them all, and the emulator does one thing at a time."""
+_SWEEPS_PER_CALL_S = 1 / 60
+"""A thousand calls are swept every 17 s: each sweep reads them all, for 4 s in which the emulator does little else."""
 _STALE_S = 8.0
-_STALE_PER_CALL_S = 1 / 40
-"""A thousand calls count as still after 25 s: so long is the queue before the emulators, with nothing broken."""
+_STALE_PER_CALL_S = 1 / 25
+"""A thousand calls count as still after 40 s: so long is the queue before the emulators, with nothing broken."""
 _IMPATIENT = {
     # What waits for minutes in production waits for seconds here, so that a run sees it happen.
     "PIPELINE_LEASE_S": "6",

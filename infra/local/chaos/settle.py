@@ -11,9 +11,11 @@ import httpx
 
 from infra.local.chaos.audit import FINAL, is_unresolved
 from infra.local.chaos.evidence import Witness
-from shared.dead_letters import DeadLetter
+from shared.dead_letters import LETTER_STATES, DeadLetter, LetterFilter
 from shared.desk import Desk
-from shared.desk_replay_one import replay_one
+from shared.desk_jobs import MOST_A_SECOND, ReplayOptions
+from shared.desk_replay import ReplayDesk
+from shared.desk_replay_run import JobRun
 from shared.errors import PipelineError
 from shared.inbox import PREFIX as INBOX
 
@@ -24,6 +26,7 @@ _REPLAY_AFTER_S = 4.0
 """A letter that has been open for so long is replayed: whatever was to come of it has come."""
 _STILL_S = 90.0
 """Nothing has moved for so long, although something waits for a minute at most: it will not move any more."""
+_ACTOR = "chaos"
 
 
 @dataclass(frozen=True)
@@ -78,19 +81,26 @@ def settle(witness: Witness, desk: Desk, *, most_s: float, report: Callable[[str
 
 @dataclass
 class _Replays:
-    """Sends each letter again once it has been open for a while; once more when it comes back."""
+    """Sends each letter again once it has been open for a while; once more when it comes back.
+
+    All that are due go with one replay, as an operator would have it: each replay reads through the tables of what is
+    on its way.
+    """
 
     desk: Desk
     count: int = 0
     _seen_open: dict[tuple[str, int, int], float] = field(default_factory=dict)
 
     def send_old(self, letters: list[DeadLetter], *, now: float) -> None:
+        due: list[str] = []
         for letter in letters:
             if letter.state != "open":
                 continue
             key = (letter.dead_letter_id, letter.occurrences, letter.replays)
             if now - self._seen_open.setdefault(key, now) >= _REPLAY_AFTER_S:
-                self.count += _replay(self.desk, letter)
+                due.append(letter.dead_letter_id)
+        if due:
+            self.count += _replay(self.desk, tuple(due))
 
 
 def _look(witness: Witness) -> tuple[_Picture, list[DeadLetter]]:
@@ -114,10 +124,14 @@ def _look(witness: Witness) -> tuple[_Picture, list[DeadLetter]]:
         time.sleep(_LOOK_EVERY_S)
 
 
-def _replay(desk: Desk, letter: DeadLetter) -> int:
-    """One letter; 0 when it could not be sent again now (closed meanwhile, or Pub/Sub did not answer)."""
-    try:
-        replay_one(desk, letter.tenant_id, letter.dead_letter_id, actor="chaos")
-    except PipelineError:
-        return 0
-    return 1
+def _replay(desk: Desk, ids: tuple[str, ...]) -> int:
+    """How many were sent: fewer where some were closed meanwhile, or the database or Pub/Sub did not answer."""
+    replays = ReplayDesk(desk)
+    options = ReplayOptions(rate=MOST_A_SECOND, max_slowdown=0, wait_s=0)
+    with contextlib.suppress(PipelineError):
+        plan = replays.plan(LetterFilter(states=LETTER_STATES, ids=ids), options, words="whatever was given up")
+        if plan.letters:
+            job = replays.create(plan, actor=_ACTOR)
+            report = JobRun(replays, pause=lambda _seconds: False).run(job.job_id)
+            return sum(report.counts.get(state, 0) for state in ("sent", "arrived", "failed"))
+    return 0
