@@ -67,18 +67,26 @@ def look_through(error: BaseException, *, may_repeat: frozenset[str] = frozenset
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raises `Hang` in the main thread when the time is over; another timer that was running goes on after it."""
+    """Raises `Hang` in the main thread when the time is over; another timer that was running goes on after it.
+
+    Also when the time is over in the very moment in which the body ends.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    is_over = False
 
     def ring(_number: int, _frame: FrameType | None) -> None:
-        raise Hang(f"not done within {seconds:g} s")
+        if not is_over:
+            raise Hang(f"not done within {seconds:g} s")
 
     handler = signal.signal(signal.SIGALRM, ring)
     left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
+        try:
+            yield
+        finally:
+            is_over = True
     finally:
         signal.setitimer(signal.ITIMER_REAL, left, interval)
         signal.signal(signal.SIGALRM, handler)

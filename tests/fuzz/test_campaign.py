@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from shared.errors import PermanentFailure
 from tests.fuzz.campaign import Result, read_down, repeat, run
 from tests.fuzz.material import NAME
 from tests.fuzz.run import main
-from tests.fuzz.target import Finding, Hang, Target
+from tests.fuzz.target import Finding, Hang, Target, within
 
 log = structlog.get_logger()
 
@@ -104,3 +105,17 @@ def test_a_wrong_argument_is_refused(wrong: list[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(wrong)
     assert stopped.value.code == 2
+
+
+def test_a_deadline_gives_the_timer_around_it_back() -> None:
+    """pytest's own time limit uses the same timer: without it, a test that hangs would hang for good."""
+    around = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, 60)
+    try:
+        with pytest.raises(Hang), within(0.02):
+            threading.Event().wait(10)
+        assert signal.getsignal(signal.SIGALRM) == signal.SIG_IGN
+        assert 50 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left, interval)
+        signal.signal(signal.SIGALRM, around)
