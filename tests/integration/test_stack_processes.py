@@ -171,7 +171,8 @@ def test_nothing_is_started_once_the_guard_is_gone(group: ProcessGroup) -> None:
 
 
 def test_a_port_belongs_to_one_stack_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("infra.local.ports._RANGE", range(20_000, 20_008))
+    # No stack of another test looks for its ports there.
+    monkeypatch.setattr("infra.local.ports._RANGE", range(19_500, 19_508))
     first, second = Ports(tmp_path), Ports(tmp_path)
     taken = {first.take() for _ in range(3)}
 

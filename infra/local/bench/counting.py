@@ -37,6 +37,11 @@ class Cost:
     publishes: int
     other: int
 
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return self.commits + self.reads + self.publishes + self.other
+
 
 class ClientCalls:
     """Thread-safe: stages publish and read from threads of their own."""

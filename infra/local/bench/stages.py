@@ -58,6 +58,8 @@ class _Trip:
 def measure_stages(env: Mapping[str, str], *, tenant_id: str, report: Report) -> dict[str, Cost]:
     """The cost of a two-channel call, after another one that fills the caches and opens the connections.
 
+    At each stage the cheaper of two such calls counts: on a slow machine a cache may have expired meanwhile.
+
     `env` is the environment of a running stack without workers, with its exported addresses.
     """
     from handlers import wiring
@@ -73,11 +75,11 @@ def measure_stages(env: Mapping[str, str], *, tenant_id: str, report: Report) ->
         trip = _Trip(takers, inboxes, calls)
         report("one call to warm up")
         trip.run(_new_call(tenant_id, env["CALLRAIL_URL"]))
-        report("one call to count")
+        report("two calls to count")
         begun = time.monotonic()
-        costs = trip.run(_new_call(tenant_id, env["CALLRAIL_URL"]))
+        first, second = (trip.run(_new_call(tenant_id, env["CALLRAIL_URL"])) for _ in range(2))
         report(f"counted in {time.monotonic() - begun:.1f} s")
-    return costs
+    return {stage: min(first[stage], second[stage], key=lambda cost: cost.calls) for stage in STAGES}
 
 
 def _new_call(tenant_id: str, callrail_url: str) -> Delivery:
