@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from infra.local.bench.replay import ReplayCourse, measure_replay
+from infra.local.bench.replay import ReplayCourse, ReplayResult, measure_replay
 from infra.local.stack import say_nothing
 from tests.support.stack import LocalStack
 
 pytestmark = pytest.mark.emulators
 
 
-def test_every_letter_and_every_live_call_arrives(local_stack: LocalStack) -> None:
-    env = local_stack.env
-    result = measure_replay(
-        env,
-        base_url=env["WEBHOOK_URL"],
-        key=env["DEMO_WEBHOOK_SECRET"],
-        course=ReplayCourse(letters=3, rate=4.0, live_rate=10.0),
+def measured(stack: LocalStack, course: ReplayCourse) -> ReplayResult:
+    return measure_replay(
+        stack.env,
+        base_url=stack.env["WEBHOOK_URL"],
+        key=stack.env["DEMO_WEBHOOK_SECRET"],
+        course=course,
         report=say_nothing,
     )
+
+
+def test_every_letter_and_every_live_call_arrives(local_stack: LocalStack) -> None:
+    result = measured(local_stack, ReplayCourse(letters=3, rate=4.0, live_rate=10.0))
 
     assert (result.sent, result.arrived) == (3, 3)
     assert (result.alone.unfinished, result.beside.unfinished) == (0, 0)
@@ -29,14 +32,7 @@ def test_every_letter_and_every_live_call_arrives(local_stack: LocalStack) -> No
 
 
 def test_a_replay_that_is_given_a_time_is_stopped_and_what_it_sent_arrives(local_stack: LocalStack) -> None:
-    env = local_stack.env
-    result = measure_replay(
-        env,
-        base_url=env["WEBHOOK_URL"],
-        key=env["DEMO_WEBHOOK_SECRET"],
-        course=ReplayCourse(letters=60, rate=4.0, live_rate=10.0, most_s=1.0),
-        report=say_nothing,
-    )
+    result = measured(local_stack, ReplayCourse(letters=60, rate=4.0, live_rate=10.0, most_s=1.0))
 
     assert 0 < result.sent < 60
     assert result.arrived == result.sent
