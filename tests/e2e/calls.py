@@ -89,7 +89,11 @@ def post(stack: LocalStack, payload: Mapping[str, Any], *, key: str | None = Non
 
 
 def accepted(stack: LocalStack, payload: Payload, *, key: str | None = None, event: str = "") -> PostedCall:
-    """Post, and make sure that it was accepted; again where nothing was kept, as CallRail does."""
+    """Post, and make sure that it was accepted.
+
+    Again where nothing was kept: a receiver that has just started knows no tenant yet, and on a loaded machine Spanner
+    may not name it in time. (CallRail would not send it again; the reconciliation finds such a call.)
+    """
     for _attempt in range(3):
         answer = post(stack, payload, key=key, event=event)
         if answer.status_code != 503:

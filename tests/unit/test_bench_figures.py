@@ -154,19 +154,23 @@ def test_the_cpu_is_the_first_one_the_system_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("beside_ms", "sent", "arrived", "misses"),
+    ("most_s", "beside_ms", "sent", "arrived", "misses"),
     [
-        (109.0, 10, 10, ["", ""]),
-        (125.0, 10, 10, ["15 points over", ""]),
-        (100.0, 10, 8, ["", "2 remain"]),
-        (100.0, 4, 4, ["", ""]),
+        (None, 109.0, 10, 10, ["", ""]),
+        (None, 125.0, 10, 10, ["15 points over", ""]),
+        (None, 100.0, 10, 8, ["", "2 remain"]),
+        (None, 100.0, 8, 8, ["", "2 remain"]),  # it stopped by itself
+        (60.0, 100.0, 4, 4, ["", ""]),
+        (60.0, 100.0, 4, 3, ["", "1 remain"]),
     ],
 )
 def test_a_replay_may_lengthen_the_live_p95_by_a_tenth_and_leaves_no_letter_behind(
-    beside_ms: float, sent: int, arrived: int, misses: list[str]
+    most_s: float | None, beside_ms: float, sent: int, arrived: int, misses: list[str]
 ) -> None:
     alone, beside = LiveFigures(100, 0, 50.0, 100.0), LiveFigures(100, 0, 50.0, beside_ms)
-    result = ReplayResult(ReplayCourse(letters=10), alone, beside, sent=sent, arrived=arrived, replay_s=1.0)
+    result = ReplayResult(
+        ReplayCourse(letters=10, most_s=most_s), alone, beside, sent=sent, arrived=arrived, replay_s=1.0
+    )
     assert [verdict.miss for verdict in judge_replay(result)] == misses
 
 

@@ -73,6 +73,11 @@ class ReplayResult:
     replay_s: float
 
     @property
+    def due(self) -> int:
+        """So many letters have to arrive: all of them, unless the replay was given a time."""
+        return self.sent if self.course.most_s else self.course.letters
+
+    @property
     def p95_ratio(self) -> float:
         """The live p95 beside the replay, of the one alone."""
         return self.beside.p95_ms / self.alone.p95_ms if self.alone.p95_ms else 0.0

@@ -89,13 +89,13 @@ def judge_starts(starts: Mapping[str, Start]) -> list[Verdict]:
 
 
 def judge_replay(replay: ReplayResult) -> list[Verdict]:
-    """Live calls must hardly feel a capped replay, and every letter that it sent must arrive."""
+    """Live calls must hardly feel a capped replay, and every letter that is due must arrive."""
     ratio = replay.p95_ratio
     miss = f"{(ratio - REPLAY_P95_RATIO) * 100:.0f} points over" if ratio > REPLAY_P95_RATIO else ""
-    left = replay.sent - replay.arrived
+    left = replay.due - replay.arrived
     return [
         Verdict(
             "replay: p95 of live calls, of what it is alone", f"at most {REPLAY_P95_RATIO:.0%}", f"{ratio:.0%}", miss
         ),
-        Verdict(f"replay: of {replay.sent} letters, not arrived", "none", str(left), f"{left} remain" if left else ""),
+        Verdict(f"replay: of {replay.due} letters, not arrived", "none", str(left), f"{left} remain" if left else ""),
     ]
