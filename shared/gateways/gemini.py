@@ -7,7 +7,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from shared.gateways.channels import loopback_channel
+from shared.gateways.channels import google_client
 from shared.gateways.gemini_errors import translated
 from shared.gateways.gemini_messages import read_answer, to_request
 from shared.gateways.retry import with_short_retries
@@ -86,8 +86,9 @@ def _make_client(location: str, local_address: str) -> Any:
     from google.cloud.aiplatform_v1.services.prediction_service import PredictionServiceClient
     from google.cloud.aiplatform_v1.services.prediction_service.transports.grpc import PredictionServiceGrpcTransport
 
-    if local_address:
-        return PredictionServiceClient(
-            transport=PredictionServiceGrpcTransport(channel=loopback_channel(local_address))
-        )
-    return PredictionServiceClient(client_options={"api_endpoint": endpoint_of(location)})
+    return google_client(
+        PredictionServiceClient,
+        PredictionServiceGrpcTransport,
+        local_address=local_address,
+        api_endpoint=endpoint_of(location),
+    )

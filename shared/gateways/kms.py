@@ -11,7 +11,7 @@ from threading import Lock
 from typing import Any
 
 from shared.errors import TransientFailure
-from shared.gateways.channels import loopback_channel
+from shared.gateways.channels import google_client
 from shared.gateways.retry import with_short_retries
 
 TIMEOUT_S = 3.0
@@ -133,7 +133,4 @@ def _make_client(local_address: str) -> Any:
         KeyManagementServiceGrpcTransport,
     )
 
-    if local_address:
-        channel = loopback_channel(local_address)
-        return KeyManagementServiceClient(transport=KeyManagementServiceGrpcTransport(channel=channel))
-    return KeyManagementServiceClient()
+    return google_client(KeyManagementServiceClient, KeyManagementServiceGrpcTransport, local_address=local_address)

@@ -17,7 +17,7 @@ import structlog
 from cachetools import TTLCache
 
 from shared.errors import ConfigurationError, TenantBlocked, TransientFailure
-from shared.gateways.channels import loopback_channel
+from shared.gateways.channels import google_client
 from shared.gateways.retry import with_short_retries
 from shared.gateways.secrets_errors import refusal_of
 
@@ -229,8 +229,4 @@ def _make_client(local_address: str) -> Any:
         SecretManagerServiceGrpcTransport,
     )
 
-    if local_address:
-        return SecretManagerServiceClient(
-            transport=SecretManagerServiceGrpcTransport(channel=loopback_channel(local_address))
-        )
-    return SecretManagerServiceClient()
+    return google_client(SecretManagerServiceClient, SecretManagerServiceGrpcTransport, local_address=local_address)

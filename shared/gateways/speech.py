@@ -15,7 +15,7 @@ from google.api_core.exceptions import GoogleAPICallError, InvalidArgument
 
 from schemas.transcript import Transcript
 from shared.errors import PermanentFailure, TransientFailure
-from shared.gateways.channels import loopback_channel
+from shared.gateways.channels import google_client
 from shared.gateways.retry import with_short_retries
 from shared.gateways.speech_capabilities import RecognitionPlan, plan_recognition
 from shared.gateways.speech_errors import code_of, may_have_been_accepted, shortened, translated
@@ -149,10 +149,9 @@ def speech_recognizer(
     from google.cloud.speech_v2 import SpeechClient
     from google.cloud.speech_v2.services.speech.transports import SpeechGrpcTransport
 
-    if local_address:
-        client = SpeechClient(transport=SpeechGrpcTransport(channel=loopback_channel(local_address)))
-    else:
-        client = SpeechClient(client_options={"api_endpoint": endpoint(location)})
+    client = google_client(
+        SpeechClient, SpeechGrpcTransport, local_address=local_address, api_endpoint=endpoint(location)
+    )
     return SpeechV2Recognizer(client, project_id=project_id, location=location, dynamic_batch=dynamic_batch)
 
 
