@@ -7,6 +7,7 @@ The requests are in hubspot_api.py, what they carry in hubspot_mapping.py, the t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import httpx
 from schemas.calls import CrmRecord, Provider
 from schemas.crm import CrmCall
 from shared.crm_erasure import CrmErased, CrmErasure
-from shared.errors import TenantBlocked, TransientFailure
+from shared.errors import PermanentFailure, TenantBlocked, TransientFailure
 from shared.gateways.hubspot_api import Budget, HubSpotApi, Record
 from shared.gateways.hubspot_erase import erase
 from shared.gateways.hubspot_errors import RecordConflict, RecordMissing
@@ -186,8 +187,7 @@ class HubSpotGateway:
         lines: list[str] = []
         for kind, specs in PROPERTIES.items():
             lines += self._prepare_group(kind)
-            existing = self._api.properties(kind, budget=Budget.of(self._budget_s))
-            lines += [self._prepare_property(kind, spec, existing.get(spec.name)) for spec in specs]
+            lines += self._prepare_properties(kind, specs)
         return [*lines, *self._write_lines(lines)]
 
     def inspect(self) -> list[str]:
@@ -226,6 +226,26 @@ class HubSpotGateway:
         except RecordConflict:
             return []
         return [f"created: group {GROUP} of {kind}"]
+
+    def _prepare_properties(self, kind: ObjectType, specs: Sequence[PropertySpec]) -> list[str]:
+        """What is missing at once; what HubSpot did not take then, one by one: only that says which it is and why."""
+        existing = self._api.properties(kind, budget=Budget.of(self._budget_s))
+        made = self._made_at_once(kind, [spec for spec in specs if spec.name not in existing])
+        return [
+            f"created: {kind}.{spec.name}"
+            if spec.name in made
+            else self._prepare_property(kind, spec, existing.get(spec.name))
+            for spec in specs
+        ]
+
+    def _made_at_once(self, kind: ObjectType, specs: Sequence[PropertySpec]) -> set[str]:
+        if not specs:
+            return set()
+        definitions = [spec.as_json() for spec in specs]
+        try:
+            return self._api.create_properties(kind, definitions, budget=Budget.of(self._budget_s))
+        except PermanentFailure:
+            return set()
 
     def _prepare_property(self, kind: ObjectType, spec: PropertySpec, existing: dict[str, Any] | None) -> str:
         if existing is None:

@@ -7,6 +7,7 @@ the associated data `1|tenant|purpose`, so that one tenant's keyset cannot be pu
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any, Literal
 
 from shared.errors import TenantBlocked
@@ -86,6 +87,7 @@ def _template(purpose: Purpose) -> Any:
     return prf.prf_key_templates.HMAC_SHA256
 
 
+@cache
 def _register() -> None:
     from tink import aead, prf
 

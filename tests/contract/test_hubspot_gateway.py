@@ -15,6 +15,7 @@ from schemas.calls import Marketing
 from shared.errors import Deferred, PermanentFailure, PipelineError, TenantBlocked, Throttled, TransientFailure
 from shared.gateways.hubspot import HubSpotGateway
 from shared.gateways.hubspot_mapping import caller_key
+from shared.gateways.hubspot_schema import PROPERTIES
 from tests.contract.crm_suite import CrmSuite
 from tests.support.crm_calls import CALL_ID, CALLER, STARTED_AT, call_analysis, call_details, crm_call
 from tests.support.crm_harness import CrmHarness
@@ -284,6 +285,7 @@ def test_prepare_creates_what_is_missing_and_then_finds_it(hubspot: HubSpotHarne
     hubspot.secrets.write("third", "pat-third")
     hubspot.accept({**TOKENS, "pat-third": "third"})
     gateway = hubspot.bare_gateway("third")
+    before = hubspot.asked("properties.create")
 
     first, second = gateway.prepare(), gateway.prepare()
 
@@ -295,6 +297,7 @@ def test_prepare_creates_what_is_missing_and_then_finds_it(hubspot: HubSpotHarne
     assert {line.split(":")[0] for line in second} == {"ok"}
     assert hubspot.held("contacts", "third") == hubspot.held("calls", "third") == []
     assert "created: calls.ext_call_id" in first
+    assert hubspot.asked("properties.create") - before == 2, "all properties of an object type at once"
     assert gateway.sync_call(crm_call()).activity_id
 
 
@@ -315,6 +318,21 @@ def test_prepare_reports_a_key_that_does_not_enforce_unique_values(hubspot: HubS
 
     (missing,) = [line for line in lines if line.startswith("missing")]
     assert "calls.ext_call_id exists but does not enforce unique values" in missing
+
+
+@pytest.mark.parametrize("refusal", [{"status": 400}, {"status": 404}])
+def test_what_hubspot_does_not_take_at_once_is_made_one_by_one(
+    hubspot: HubSpotHarness, refusal: dict[str, int]
+) -> None:
+    hubspot.secrets.write("third", "pat-third")
+    hubspot.accept({**TOKENS, "pat-third": "third"})
+    before = hubspot.asked("properties.create")
+    hubspot.plan.add(FaultRule(operation="properties.create", kind="status", **refusal))
+
+    lines = hubspot.bare_gateway("third").prepare()
+
+    assert {line.split(":")[0] for line in lines} == {"created", "ok"}
+    assert hubspot.asked("properties.create") - before == 1 + len(PROPERTIES["contacts"]) + 1
 
 
 def test_an_inspection_says_what_would_be_created_and_creates_nothing(hubspot: HubSpotHarness) -> None:

@@ -8,12 +8,9 @@ from typing import Any
 from handlers.wiring import secrets as wired_secrets
 from handlers.wiring import spanner_database
 from shared.errors import TenantBlocked
-from shared.gateways.hubspot_schema import PROPERTIES
 from shared.settings import load_settings
 from tests.e2e.command_line import Ran, pipeline
 from tests.support.stack import LocalStack
-
-ALL_PROPERTIES = sum(len(specs) for specs in PROPERTIES.values())
 
 
 def onboard(file: str, *more: str) -> Ran:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from infra.local.demo import run
 from infra.local.demo_tenant import GUIDE_COMPANY_ID
 from infra.local.recordings.word_errors import is_heard, words_of
 from infra.local.senders import new_call_id, post_webhook, put_recording
@@ -23,6 +26,7 @@ from tests.e2e.calls import (
     sample_payload,
     speech_operations,
 )
+from tests.e2e.command_line import pipeline
 from tests.support.audio import mp3
 from tests.support.stack import LocalStack
 from tests.support.webhooks import FORM_SUBMISSION, GUIDES_TEST, PRE_CALL, TEXT_MESSAGE, as_form
@@ -263,3 +267,21 @@ def spoken(stack: LocalStack, folder: Path, *, call_id: str, text: str) -> str:
     said = {"turns": [{"start_s": 0, "end_s": 2, "text": text}]}
     stack.tell("speech", "transcripts", {"audio_uri": f"*/{call_id}.mp3", "transcript": said})
     return put_recording(stack.env["CALLRAIL_URL"], call_id=call_id, audio=audio)
+
+
+def test_a_call_that_cannot_end_fails_the_demo(
+    local_stack: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the session's stack; that the demo brings up one of its own is seen in tests/e2e/test_own_stacks.py."""
+    rubbish = tmp_path / "broken.wav"
+    rubbish.write_bytes(b"RIFF\x00\x00\x00\x00WAVE" + b"These are words, but nobody speaks them. " * 50)
+    monkeypatch.setattr(run, "_stack", lambda _options, _console: nullcontext(local_stack.env))
+
+    ran = pipeline("demo", "--json", "--audio", str(rubbish))
+
+    assert ran.status == 1, ran.err
+    (call,) = json.loads(ran.out)
+    assert call["status"] == "failed"
+    assert call["problems"]["download"].startswith("recording_unreadable")
+    assert "failed recording_unreadable" in " ".join(ran.err.split())
+    assert "Traceback" not in ran.err

@@ -17,7 +17,7 @@ from handlers.wiring import secrets as wired_secrets
 from shared.gateways.hubspot_schema import PROPERTIES
 from shared.settings import load_settings
 from tests.e2e.command_line import pipeline
-from tests.e2e.onboarding import ALL_PROPERTIES, asked, count, document_of, is_stored, onboard, outcome, problems, rows
+from tests.e2e.onboarding import asked, count, document_of, is_stored, onboard, outcome, problems, rows
 from tests.support.newcomer import Newcomer
 from tests.support.stack import LocalStack, wait_for
 
@@ -121,7 +121,7 @@ def test_a_killed_onboarding_goes_on_and_makes_nothing_twice(newcomer: Newcomer)
     newcomer.arrange()
     stack, file = newcomer.stack, newcomer.file()
     before = asked(stack, "hubspot", "properties.create")
-    stall = {"operation": "properties.create", "kind": "stall", "skip": 5, "delay_s": 60}
+    stall = {"operation": "properties.create", "kind": "stall", "skip": 1, "delay_s": 60}
     stack.tell("hubspot", "faults", [stall])
     process = subprocess.Popen(
         [sys.executable, "-c", "from handlers.cli.main import main; main()", "tenant", "onboard", "--from", file],
@@ -131,7 +131,9 @@ def test_a_killed_onboarding_goes_on_and_makes_nothing_twice(newcomer: Newcomer)
     )
     try:
         wait_for(
-            lambda: asked(stack, "hubspot", "properties.create") - before, lambda n: n >= 6, what="the sixth property"
+            lambda: asked(stack, "hubspot", "properties.create") - before,
+            lambda n: n == 2,
+            what="the calls' properties",
         )
     finally:
         process.send_signal(signal.SIGKILL)
@@ -144,9 +146,10 @@ def test_a_killed_onboarding_goes_on_and_makes_nothing_twice(newcomer: Newcomer)
     assert problems(ran) == []
     assert outcome(ran, "tenant") == "ok"
     made = [line for step in document_of(ran)["steps"] for line in step["lines"] if line.startswith("created: calls")]
-    assert len(made) == len(PROPERTIES["calls"])
-    # One more than there are: the property that was in flight when the process was killed may be asked for again.
-    assert asked(stack, "hubspot", "properties.create") - before in {ALL_PROPERTIES, ALL_PROPERTIES + 1}
+    assert len(made) in {0, len(PROPERTIES["calls"])}
+    # Whether HubSpot carries out what is in flight when the process is killed is open, as in life.
+    assert asked(stack, "hubspot", "properties.create") - before == (3 if made else 2)
+    assert outcome(onboard(file), "hubspot") == "ok"
 
 
 def test_a_company_of_another_tenant_is_refused_and_nothing_is_written(newcomer: Newcomer, tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ pytestmark = pytest.mark.emulators
 
 TENANT = "wrong-token"
 COMPANY = "COM019a00000000700080000000000000f7"
-CALLS = 20
+CALLS_IN_TROUBLE = 20
+CALLS_IN_HEALTH = 6
+"""Before and after. They need to arrive; only in trouble is anything measured."""
 PER_S = 4.0
 MOST_OF_A_HEALTHY_CALLS_WORK = 2.0
 """How long a worker may be held by a call that the CRM refuses, as a multiple of what one takes that it accepts. Both
@@ -48,7 +50,9 @@ def set_token(value: str) -> None:
     wiring.secrets(load_settings()).write(f"{TENANT}-hubspot-token", value)
 
 
-def both_tenants_call(stack: LocalStack, customer: DemoTenant) -> tuple[list[PostedCall], list[PostedCall]]:
+def both_tenants_call(
+    stack: LocalStack, customer: DemoTenant, *, count: int
+) -> tuple[list[PostedCall], list[PostedCall]]:
     """The demo tenant's calls and, between them, the customer's."""
     theirs: list[PostedCall] = []
 
@@ -56,7 +60,7 @@ def both_tenants_call(stack: LocalStack, customer: DemoTenant) -> tuple[list[Pos
         theirs.extend(paced_calls(stack, count=1, per_s=PER_S, company_id=COMPANY, key=customer.webhook_secret))
 
     key = stack.env["DEMO_WEBHOOK_SECRET"]
-    ours = paced_calls(stack, count=CALLS, per_s=PER_S, company_id=DEMO_COMPANY_ID, key=key, also=one_of_theirs)
+    ours = paced_calls(stack, count=count, per_s=PER_S, company_id=DEMO_COMPANY_ID, key=key, also=one_of_theirs)
     return ours, theirs
 
 
@@ -67,12 +71,12 @@ def hubspot_requests(stack: LocalStack) -> int:
 def test_one_tenants_wrong_token_is_nobody_elses_trouble(local_stack: LocalStack, customer: DemoTenant) -> None:
     right_token = customer.secret_values[f"{TENANT}-hubspot-token"]
     with swept(local_stack, every_s=0.5):
-        ours, theirs = both_tenants_call(local_stack, customer)
+        ours, theirs = both_tenants_call(local_stack, customer, count=CALLS_IN_HEALTH)
         seconds_taken(local_stack, ours, tenant_id=local_stack.tenant_id, timeout_s=60)
         seconds_taken(local_stack, theirs, tenant_id=TENANT, timeout_s=60)
 
         set_token("not-a-token-of-hubspot")
-        ours, theirs = both_tenants_call(local_stack, customer)
+        ours, theirs = both_tenants_call(local_stack, customer, count=CALLS_IN_TROUBLE)
         seconds_taken(local_stack, ours, tenant_id=local_stack.tenant_id, timeout_s=60)
         all_are_blocked(local_stack, theirs)
         taken = deliveries(local_stack, ours, tenant_id=local_stack.tenant_id, outcome="done")
@@ -84,7 +88,7 @@ def test_one_tenants_wrong_token_is_nobody_elses_trouble(local_stack: LocalStack
 
         set_token(right_token)
         seconds_taken(local_stack, theirs, tenant_id=TENANT, timeout_s=60)
-        ours, flowing = both_tenants_call(local_stack, customer)
+        ours, flowing = both_tenants_call(local_stack, customer, count=CALLS_IN_HEALTH)
         seconds_taken(local_stack, ours, tenant_id=local_stack.tenant_id, timeout_s=60)
         seconds_taken(local_stack, flowing, tenant_id=TENANT, timeout_s=60)
 

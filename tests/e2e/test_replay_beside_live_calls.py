@@ -22,7 +22,7 @@ def measured(stack: LocalStack, course: ReplayCourse) -> ReplayResult:
 
 
 def test_every_letter_and_every_live_call_arrives(local_stack: LocalStack) -> None:
-    result = measured(local_stack, ReplayCourse(letters=3, rate=4.0, live_rate=10.0))
+    result = measured(local_stack, ReplayCourse(letters=3, rate=4.0, live_rate=4.0))
 
     assert (result.sent, result.arrived) == (3, 3)
     assert (result.alone.unfinished, result.beside.unfinished) == (0, 0)
@@ -32,7 +32,7 @@ def test_every_letter_and_every_live_call_arrives(local_stack: LocalStack) -> No
 
 
 def test_a_replay_that_is_given_a_time_is_stopped_and_what_it_sent_arrives(local_stack: LocalStack) -> None:
-    result = measured(local_stack, ReplayCourse(letters=60, rate=4.0, live_rate=10.0, most_s=1.0))
+    result = measured(local_stack, ReplayCourse(letters=60, rate=4.0, live_rate=4.0, most_s=1.0))
 
     assert 0 < result.sent < 60
     assert result.arrived == result.sent

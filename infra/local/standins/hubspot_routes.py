@@ -9,7 +9,7 @@ from flask import Flask, request
 
 from infra.local.standins.hubspot_hub import HubSpot
 from infra.local.standins.hubspot_protocol import error_body, json_document, operation, properties_of, wanted_properties
-from infra.local.standins.hubspot_schema import Refused
+from infra.local.standins.hubspot_schema import Refused, Schema
 from infra.local.standins.hubspot_search import search
 from infra.local.standins.hubspot_store import IndexLag, Portal, Record
 
@@ -78,6 +78,7 @@ def add_batches(app: Flask, hub: HubSpot) -> None:
     @operation(hub, "{object_type}.upsert")
     def upsert_batch(portal: Portal, object_type: str) -> Any:
         inputs = _inputs(json_document())
+        _need_ids(inputs)
         id_properties = {str(item.get("idProperty", "")) for item in inputs}
         if len(id_properties) != 1:
             raise Refused(400, "VALIDATION_ERROR", "all inputs must use the same idProperty")
@@ -95,7 +96,9 @@ def add_batches(app: Flask, hub: HubSpot) -> None:
         id_property = str(document.get("idProperty") or "")
         if id_property:
             portal.schemas[object_type].require_unique(id_property)
-        ids = [str(item["id"]) for item in _inputs(document)]
+        inputs = _inputs(document)
+        _need_ids(inputs)
+        ids = [str(item["id"]) for item in inputs]
         found = {value: portal.find(object_type, value, id_property) for value in ids}
         missing = [value for value, record in found.items() if record is None]
         wanted = list(document.get("properties", []))
@@ -126,9 +129,14 @@ def _inputs(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     inputs = document.get("inputs")
     if not isinstance(inputs, list) or not 0 < len(inputs) <= MOST_INPUTS:
         raise Refused(400, "VALIDATION_ERROR", f"between 1 and {MOST_INPUTS} inputs are allowed")
-    if not all(isinstance(item, dict) and item.get("id") for item in inputs):
-        raise Refused(400, "VALIDATION_ERROR", "every input needs an id")
+    if not all(isinstance(item, dict) for item in inputs):
+        raise Refused(400, "VALIDATION_ERROR", "every input must be an object")
     return inputs
+
+
+def _need_ids(inputs: list[dict[str, Any]]) -> None:
+    if not all(item.get("id") for item in inputs):
+        raise Refused(400, "VALIDATION_ERROR", "every input needs an id")
 
 
 def _batch_answer(results: list[Any], errors: list[dict[str, Any]], *, status: int) -> Any:
@@ -175,6 +183,16 @@ def _spec(from_type: str, to_type: str) -> dict[str, Any]:
     }
 
 
+def _create_each(schema: Schema, definitions: list[dict[str, Any]]) -> Any:
+    results, errors = [], []
+    for definition in definitions:
+        try:
+            results.append(schema.create_property(definition).as_json())
+        except Refused as error:
+            errors.append(error_body(error.category, error.message, **error.extra))
+    return _batch_answer(results, errors, status=201)
+
+
 def add_properties(app: Flask, hub: HubSpot) -> None:
     properties = "/crm/properties/<version>/<object_type>"
 
@@ -189,6 +207,13 @@ def add_properties(app: Flask, hub: HubSpot) -> None:
     def create_property(portal: Portal, object_type: str) -> Any:
         with portal.lock:
             return portal.schemas[object_type].create_property(json_document()).as_json(), 201
+
+    @app.post(f"{properties}/batch/create")
+    @operation(hub, "properties.create")
+    def create_properties(portal: Portal, object_type: str) -> Any:
+        definitions = _inputs(json_document())
+        with portal.lock:
+            return _create_each(portal.schemas[object_type], definitions)
 
     @app.get(f"{properties}/<name>")
     @operation(hub, "properties.read")
