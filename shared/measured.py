@@ -102,9 +102,9 @@ class MeasuredSpeech:
         with vendor_request(self.telemetry, "speech", "submit", tenant_id=_owner_of(job)):
             return self.speech.submit(job)
 
-    def running(self, job: SpeechJob) -> str:
+    def running(self, job: SpeechJob, *, apart_from: str = "") -> str:
         with vendor_request(self.telemetry, "speech", "running", tenant_id=_owner_of(job)):
-            return self.speech.running(job)
+            return self.speech.running(job, apart_from=apart_from)
 
     def operation(self, name: str) -> SpeechOperation:
         # An operation's name says nothing of its owner; a look is no paid request, so it counts for nobody.

@@ -195,8 +195,8 @@ class SpeechRecognizer(Protocol):
         """Start the recognition once; return the operation's name. No idempotency key exists."""
         ...
 
-    def running(self, job: SpeechJob) -> str:
-        """The recognition that is writing under the job's prefix now; empty when none is found.
+    def running(self, job: SpeechJob, *, apart_from: str = "") -> str:
+        """The recognition that is writing under the job's prefix now; empty when none is found but `apart_from`.
 
         Raises `TransientFailure`: not knowing is no reason to pay once more.
         """

@@ -17,7 +17,7 @@ import structlog
 
 from schemas.events import Event, TranscriptionOutput
 from schemas.tenant import Tenant
-from shared.active_claims import ActiveClaims
+from shared.active_claims import ActiveClaims, begin_paid
 from shared.answers import ACKNOWLEDGED, AGAIN, Answer, consequence_of
 from shared.claims import (
     Admission,
@@ -136,7 +136,8 @@ class Runner:
     def give_back_claims(self) -> int:
         """Put every run in hand to sleep as `retrying`: the redelivery takes it over at once. Returns how many.
 
-        Nothing is claimed after that, because nobody would give it back before the process is killed.
+        Nothing is claimed after that, because nobody would give it back before the process is killed. A run that has
+        begun what is paid for keeps its claim: who took it over now would pay a second time.
         """
         given_back = 0
         for token, key in self.claims.close():
@@ -236,7 +237,7 @@ class Runner:
         lease_until = self.now() + self.stage.lease
         self.store.take_over(run, claim_token=token, worker=self.worker, lease_until=lease_until)
         crash_point("taken_over")
-        return replace(run, state="running", claim_token=token, attempt=attempt_after(run))
+        return replace(run, state="running", claim_token=token, lease_until=lease_until, attempt=attempt_after(run))
 
     def _give_up_again(self, run: StageRun, delivery: Delivery) -> Answer:
         # A notification too: the publish of the dead letter may be what failed when the row was written.
@@ -300,6 +301,7 @@ class Runner:
             checkpoint=run.checkpoint or {},
             save_checkpoint=partial(self._save_checkpoint, run),
             now=self.now,
+            begin_paid=partial(begin_paid, self.claims, run, lease=self.stage.lease, now=self.now),
         )
         return function(context)
 

@@ -6,7 +6,7 @@ the runner claims before and records and publishes after. A stage raises only er
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -27,6 +27,10 @@ class SaveCheckpoint(Protocol):
         ...
 
 
+def _agreed() -> None:
+    """Where nobody else claims anything."""
+
+
 @dataclass(frozen=True)
 class StageContext:
     """One attempt of one stage of one request."""
@@ -42,6 +46,10 @@ class StageContext:
     save_checkpoint: SaveCheckpoint
     """Replaces the checkpoint durably before it returns. One commit: use it only for what is paid for or visible."""
     now: Clock
+    begin_paid: Callable[[], None] = _agreed
+    """Call it right before a request that is paid for each time it is sent. Raises `NotReady` when another worker could
+    take the claim over before the answer is stored: late in the lease, or once the claims were given back. From then on
+    the claim is not given back at a shutdown."""
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,9 @@ class SpeechV2Recognizer:
         except InvalidArgument as error:
             raise translated(error, tried="BatchRecognize") from error
 
-    def running(self, job: SpeechJob) -> str:
-        """The operation that writes to the job's prefix now, or an empty string. Raises `TransientFailure`."""
-        return with_short_retries(lambda: self._search(job), budget_s=POLL_RETRY_BUDGET_S)
+    def running(self, job: SpeechJob, *, apart_from: str = "") -> str:
+        """See `SpeechRecognizer.running`."""
+        return with_short_retries(lambda: self._search(job, apart_from), budget_s=POLL_RETRY_BUDGET_S)
 
     def operation(self, name: str) -> SpeechOperation:
         """Where a recognition stands; polling costs nothing, so it is repeated shortly.
@@ -126,9 +126,14 @@ class SpeechV2Recognizer:
             log.warning("speech_search_failed", code=error.code)
             return ""
 
-    def _search(self, job: SpeechJob) -> str:
+    def _search(self, job: SpeechJob, apart_from: str = "") -> str:
         try:
-            return find_running(self._client, parent=self._parent, output_uri_prefix=job.output_uri_prefix)
+            return find_running(
+                self._client,
+                parent=self._parent,
+                output_uri_prefix=job.output_uri_prefix,
+                apart_from=apart_from,
+            )
         except GoogleAPICallError as error:
             raise translated(error, tried="ListOperations") from error
 

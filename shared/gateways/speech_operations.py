@@ -70,15 +70,15 @@ def _failed(name: str, status: Any) -> SpeechOperation:
     return SpeechOperation(name=name, state="failed", error=f"{code}: {shortened(status.message)}")
 
 
-def find_running(client: SpeechClient, *, parent: str, output_uri_prefix: str) -> str:
-    """The running operation that writes to this prefix, or an empty string.
+def find_running(client: SpeechClient, *, parent: str, output_uri_prefix: str, apart_from: str = "") -> str:
+    """The running operation that writes to this prefix and is not `apart_from`, or an empty string.
 
     Looks at the first 500 operations of the location. Raises `GoogleAPICallError` as the client does.
     """
     from google.cloud.speech_v2.types import OperationMetadata
 
     for operation in _operations(client, parent):
-        if operation.done:
+        if operation.done or operation.name == apart_from:
             continue
         request = OperationMetadata.deserialize(operation.metadata.value).batch_recognize_request
         if request.recognition_output_config.gcs_output_config.uri == output_uri_prefix:

@@ -73,6 +73,11 @@ PROGRESS = Chapter(
         "worker_stopped": Meaning(
             "the worker was shut down (deployment, scale-in) and gave its claim back", "nothing: the redelivery goes on"
         ),
+        "claim_too_old": Meaning(
+            "the worker was so slow, or stood still so long, that another one could have taken the call over while "
+            "Speech was asked: the audio would have been paid for twice",
+            "nothing: the redelivery goes on. When it comes often, look at the worker's CPU and at Spanner's latency",
+        ),
         "run_not_recorded": Meaning(
             "a message arrived before the row it belongs to, or after that row was deleted", "nothing: it comes again"
         ),

@@ -116,8 +116,16 @@ def _submit_again(
     because: PermanentFailure,
     billed_s: float = 0.0,
 ) -> Completed:
-    """Use what lies under the prefix; pay once more only when nothing readable does, and not without end."""
+    """Use what lies under the prefix or is on its way; pay once more only when nothing is, and not without end.
+
+    On its way: an earlier attempt came here too, submitted, and died before it could store the new operation's name.
+    """
     job = _job_of_checkpoint(deps, saved)
+    operation = deps.speech.running(job, apart_from=saved.operation)
+    if operation:
+        raise _waiting_for(
+            operation, context, deps, job, submissions=logic.submissions_after(saved), rejected=saved.rejected
+        )
     search = _search_prefix(context, deps, job, rejected=saved.rejected, billed_s=billed_s)
     if search.completed is not None:
         return search.completed
@@ -204,6 +212,7 @@ def _submitted(
     context: StageContext, deps: TranscribeDeps, job: SpeechJob, *, submissions: int, rejected: tuple[str, ...]
 ) -> Waiting:
     """The paid step. Nothing may come between Speech's answer and the commit that stores the name."""
+    context.begin_paid()
     operation = deps.speech.submit(job)
     return _waiting_for(operation, context, deps, job, submissions=submissions, rejected=rejected)
 

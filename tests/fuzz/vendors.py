@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -256,6 +257,7 @@ def _in_our_words(act: Any, canned: Canned) -> None:
 
 
 _running = ExitStack()
+atexit.register(_running.close)  # left to the end of the interpreter, it would wait for a thread that runs no more
 _servers: list[Canned] = []
 
 

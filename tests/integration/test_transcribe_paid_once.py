@@ -96,6 +96,23 @@ def test_an_operation_still_running_after_a_crash_is_adopted_and_paid_once(run: 
     assert run.collect(run.output()).next_event is not None
 
 
+def test_a_second_submission_whose_name_was_lost_is_adopted_while_it_runs(run: Run) -> None:
+    """The first operation failed; who submitted again died between Speech's answer and its commit."""
+    run.standin.plan.add(FaultRule(operation="recognition", kind="status", grpc_code="INTERNAL"))
+    first = run.wait().checkpoint
+    run.standin.book.wait_until_done(first["operation"])
+    run.standin.plan.add(FaultRule(operation="recognition", kind="stall", delay_s=1.0))
+    second = run.wait().checkpoint["operation"]
+    run.checkpoint, run.attempt = first, 2  # the second commit never happened
+
+    adopted = run.wait().checkpoint
+
+    assert adopted["operation"] == second
+    assert adopted["submissions"] == 2
+    assert run.times_paid() == 2
+    assert run.collect(run.output()).next_event is not None
+
+
 def test_a_second_attempt_that_cannot_ask_does_not_pay_again(run: Run) -> None:
     run.standin.plan.add(FaultRule(operation="recognition", kind="stall", delay_s=1.0))
     run.wait()

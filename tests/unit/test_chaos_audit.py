@@ -28,7 +28,7 @@ CLEAN = Evidence(
     objects=["recordings/chaos-both/CAL1.wav", "transcripts/chaos-both/r-1/out.json"],
     entries=[(HUBSPOT, WHOLE), (SALESFORCE, WHOLE)],
     people=Counter({("chaos-both", "hubspot", "+13035550101"): 1, ("chaos-both", "salesforce", "+13035550101"): 1}),
-    recognitions=[Recognition("CAL1", usable=True, billed_s=1)],
+    recognitions=[Recognition("CAL1", usable=True, billed_s=1, request_id="r-1")],
     model_answers=1,
 )
 
@@ -83,7 +83,7 @@ def unfinished(evidence: Evidence) -> Evidence:
 
 
 def paid_twice(evidence: Evidence) -> Evidence:
-    return replace(evidence, recognitions=[*evidence.recognitions, Recognition("CAL1", usable=True, billed_s=1)])
+    return replace(evidence, recognitions=[*evidence.recognitions, *evidence.recognitions])
 
 
 def with_an_orphan(evidence: Evidence) -> Evidence:
@@ -95,7 +95,7 @@ def without_transcript(evidence: Evidence) -> Evidence:
 
 
 def with_words_from_nowhere(evidence: Evidence) -> Evidence:
-    return replace(evidence, recognitions=[Recognition("CAL1", usable=False, billed_s=1)])
+    return replace(evidence, recognitions=[Recognition("CAL1", usable=False, billed_s=1, request_id="r-1")])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_webhook_that_nobody_ever_took_is_named() -> None:
 
 
 def test_a_repeated_recognition_of_lost_output_is_no_second_payment() -> None:
-    lost = Recognition("CAL1", usable=False, billed_s=1)
+    lost = Recognition("CAL1", usable=False, billed_s=1, request_id="r-1")
 
     assert verdict_on(replace(CLEAN, recognitions=[lost, *CLEAN.recognitions])).double_paid == 0
 

@@ -191,8 +191,11 @@ def _paid_twice(evidence: Evidence) -> list[str]:
 
     An operation that failed is not billed, and one whose output was lost or spoiled has to be repeated.
     """
-    usable = Counter(one.call_id for one in evidence.recognitions if one.usable)
-    return [f"{call} × {count}" for call, count in sorted(usable.items()) if count > 1]
+    usable: dict[str, list[str]] = {}
+    for one in evidence.recognitions:
+        if one.usable:
+            usable.setdefault(one.call_id, []).append(one.request_id)
+    return [f"{call} for {', '.join(ids)}" for call, ids in sorted(usable.items()) if len(ids) > 1]
 
 
 def _orphans(evidence: Evidence) -> list[str]:

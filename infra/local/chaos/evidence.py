@@ -73,6 +73,7 @@ class Recognition:
     call_id: str
     usable: bool
     billed_s: int
+    request_id: str
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def recognitions_of(state: Mapping[str, Any]) -> list[Recognition]:
             call_id=one["audio_uris"][0].rpartition("/")[2].partition(".")[0],
             usable=bool(one["readable_uris"]),
             billed_s=one["billed_s"],
+            request_id=one["output_prefix"].rstrip("/").rpartition("/")[2],
         )
         for one in state["operations"]
     ]

@@ -110,7 +110,7 @@ def _process_faults(random: Random, *, over_s: float) -> list[ProcessFault]:
         for _ in range(math.ceil(over_s / 6))
     ]
     freezes = [
-        ProcessFault(_moment(random, over_s), "freeze", random.choice(WORKERS), round(random.uniform(0.5, 9), 1))
+        ProcessFault(_moment(random, over_s), "freeze", random.choice(WORKERS), round(random.uniform(0.5, 12), 1))
         for _ in range(math.ceil(over_s / 8))
     ]
     pauses = [

@@ -35,7 +35,7 @@ _STALE_PER_CALL_S = 1 / 25
 """A thousand calls count as still after 40 s: so long is the queue before the emulators, with nothing broken."""
 _IMPATIENT = {
     # What waits for minutes in production waits for seconds here, so that a run sees it happen.
-    "PIPELINE_LEASE_S": "6",
+    "PIPELINE_LEASE_S": "9",
     "PIPELINE_CIRCUIT_PROBE_S": "2",
     "PIPELINE_TRANSCRIPT_LOOK_S": "4",
     "PIPELINE_SECRET_CACHE_TTL_S": "1",
