@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 import structlog
 from hypothesis import strategies as st
 
+from infra.local.plan import PROJECT_ROOT
 from shared.errors import PermanentFailure
 from tests.fuzz.campaign import Result, read_down, repeat, run
 from tests.fuzz.material import NAME
@@ -119,3 +122,10 @@ def test_a_deadline_gives_the_timer_around_it_back() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, left, interval)
         signal.signal(signal.SIGALRM, around)
+
+
+def test_a_process_that_fed_a_vendor_ends_by_itself() -> None:
+    """Its server runs until the end; closed after the last thread was gone, it would be waited for in vain."""
+    code = "from tests.fuzz import vendors; vendors._vendor()"
+    ran = subprocess.run([sys.executable, "-c", code], timeout=60, check=False, cwd=PROJECT_ROOT)
+    assert ran.returncode == 0

@@ -176,6 +176,27 @@ FAULTS = (
         ("tests/contract/test_salesforce_gateway.py",),
     ),
     Fault(
+        "a second submission whose name was lost is submitted again",
+        "stages/transcribe/stage.py",
+        "    operation = deps.speech.running(job, apart_from=saved.operation)\n",
+        '    operation = ""\n',
+        ("tests/integration/test_transcribe_paid_once.py",),
+    ),
+    Fault(
+        "audio is submitted although the lease is nearly over",
+        "shared/active_claims.py",
+        "    if now() >= run.lease_until - lease * _LEFT_FOR_WHAT_IS_PAID:",
+        "    if False:",
+        ("tests/integration/test_begin_paid.py",),
+    ),
+    Fault(
+        "a claim is given back while Speech is asked",
+        "shared/active_claims.py",
+        "if token not in self._kept]",
+        "]",
+        ("tests/integration/test_begin_paid.py",),
+    ),
+    Fault(
         "a known operation is submitted again",
         "stages/transcribe/stage.py",
         "    if saved is not None:\n        return _look_after(context, deps, saved)",
