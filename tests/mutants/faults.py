@@ -64,7 +64,7 @@ FAULTS = (
         "shared/gateways/run_store.py",
         "put(\n        batch.insert,",
         "put(\n        batch.insert_or_update,",
-        (_PROTOCOL,),
+        ("tests/integration/test_shutdown.py", _PROTOCOL),
     ),
     Fault(
         "a planned sleep counts as a failed attempt",
