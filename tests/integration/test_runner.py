@@ -121,6 +121,24 @@ def test_a_dead_workers_claim_is_taken_over_when_its_lease_is_over(bench: Bench)
     assert bench.run_row()["state"] == "done"
 
 
+def test_of_two_workers_that_find_the_same_lease_over_one_takes_the_run_over(bench: Bench) -> None:
+    bench.behave = raising(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        bench.deliver()
+    store = SpannerRunStore(bench.database.open, bench.database.vault)
+    seen_by_both = store.read(RunKey(OUR_TENANT.tenant_id, REQUEST, "download"))
+    assert seen_by_both is not None
+    until = NOON + timedelta(hours=1)
+
+    store.take_over(seen_by_both, claim_token="first", worker="a", lease_until=until)
+    with pytest.raises(ClaimLost):
+        store.take_over(seen_by_both, claim_token="second", worker="b", lease_until=until)
+
+    taken = store.read(seen_by_both.key)
+    assert taken is not None
+    assert (taken.claim_token, taken.attempt) == ("first", 2)
+
+
 def test_the_worker_that_lost_its_claim_writes_nothing_over_the_winner(bench: Bench) -> None:
     def slow(_context: StageContext) -> Completed:
         bench.clock.advance(61)

@@ -50,7 +50,7 @@ FAULTS = (
         "shared/gateways/run_store.py",
         'expected={"claim_token": run.claim_token, "state": run.state},',
         'expected={"state": run.state},',
-        (_PROTOCOL,),
+        (_RUNNER, _PROTOCOL),
     ),
     Fault(
         "a worker that lost its claim writes over the winner",
