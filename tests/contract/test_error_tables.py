@@ -232,7 +232,7 @@ def test_spanner(grpc_server: Any, row: Row, monkeypatch: pytest.MonkeyPatch) ->
 def test_pubsub(grpc_server: Any, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
     methods = {"Publish": unary(Refusing(row).refuse, PublishRequest, PublishResponse)}
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", grpc_server("google.pubsub.v1.Publisher", methods))
-    publisher = PubSubPublisher(project_id="p", topic_prefix="", timeout_s=PATIENCE_S, window_ms=1)
+    publisher = PubSubPublisher(project_id="p", topic_prefix="", timeout_s=1.0, window_ms=1)
     assert_becomes(row, lambda: publisher.publish("call-received", b"{}", {}))
 
 

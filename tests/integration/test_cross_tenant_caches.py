@@ -58,6 +58,7 @@ BY_TENANT = {
     "handlers/backfill_wiring.py:callrail_budgets":
         "tests/unit/test_callrail_budget.py::test_accounts_have_budgets_of_their_own",
     "shared/active_claims.py:ActiveClaims._held": f"{HERE}::test_claims_with_the_same_request_id_are_given_back_apart",
+    "shared/active_claims.py:ActiveClaims._kept": f"{HERE}::test_claims_with_the_same_request_id_are_given_back_apart",
 }  # fmt: skip
 """What is kept for a tenant, and where two tenants meet at it."""
 OF_NO_TENANT = {
@@ -74,6 +75,7 @@ OF_NO_TENANT = {
     "shared/crash_points.py:Executioner._passings": "a drill's counts by the place in the code",
     "shared/gateways/database.py:open_once": "the connection",
     "shared/gateways/http.py:tls_context": "certificates of authorities",
+    "shared/gateways/keysets.py:_register": "whether Tink knows its primitives",
     "shared/gateways/local_kek.py:read": "a laptop's key-encryption key",
     "shared/gateways/objects.py:GcsObjectStore._blobs": "the connection",
     "shared/gateways/objects.py:GcsObjectStore.client": "the connection",
@@ -280,4 +282,6 @@ def test_claims_with_the_same_request_id_are_given_back_apart() -> None:
     with claims.held(replace(run, key=keys[0], claim_token="t1")):
         with claims.held(replace(run, key=keys[1], claim_token="t2")):
             assert claims.all() == [("t1", keys[0]), ("t2", keys[1])]
+            assert claims.keep("t1")
+            assert claims.close() == [("t2", keys[1])]
         assert claims.all() == [("t1", keys[0])]
