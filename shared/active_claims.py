@@ -51,15 +51,10 @@ class ActiveClaims:
             return True
 
     def close(self) -> list[tuple[str, RunKey]]:
-        """From now on nothing is claimed; what is held still and not kept, as by `all`."""
+        """From now on nothing is claimed. Claim token and key of each that is held still and not kept."""
         with self._lock:
             self._closed = True
             return [(token, key) for token, key in self._held.items() if token not in self._kept]
-
-    def all(self) -> list[tuple[str, RunKey]]:
-        """Claim token and key of each."""
-        with self._lock:
-            return list(self._held.items())
 
 
 def begin_paid(claims: ActiveClaims, run: StageRun, *, lease: timedelta, now: Clock) -> None:

@@ -89,8 +89,8 @@ def test_a_claim_is_held_inside_its_block_and_nowhere_else() -> None:
     key = RunKey("acme-plumbing", "r-0123456789abcdef", "download")
     run = StageRun(key, "CAL1", "running", 1, "token", NOON, "{}")
     with claims.held(run):
-        assert claims.all() == [("token", key)]
+        assert claims.close() == [("token", key)]
         with pytest.raises(ValueError, match="dies"), claims.held(StageRun(key, "CAL1", "running", 2, "b", NOON, "{}")):
             raise ValueError("dies")
-        assert claims.all() == [("token", key)]
-    assert claims.all() == []
+        assert claims.close() == [("token", key)]
+    assert claims.close() == []
