@@ -109,7 +109,11 @@ def measure_replay(
         begun = time.monotonic()
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(replay.run)
-            beside = live.post_while(lambda: not running.done())
+            try:
+                beside = live.post_while(lambda: not running.done())
+            except BaseException:  # Ctrl-C too: the pool's end waits for the replay, which would go on for an hour
+                replay.stop()
+                raise
         running.result()
         replay_s = time.monotonic() - begun
         report(f"live calls alone again, {alone_s:.0f} s")
@@ -213,7 +217,7 @@ class _Replay:
         """To its end, or to the time it is given."""
         from shared.desk_replay_run import JobRun
 
-        timer = threading.Timer(self._course.most_s, self._stop) if self._course.most_s else None
+        timer = threading.Timer(self._course.most_s, self.stop) if self._course.most_s else None
         if timer:
             timer.start()
         try:
@@ -226,7 +230,7 @@ class _Replay:
         """Letters by state, with what became of them since."""
         return self._replays.report(self._replays.job(self._job.job_id)).counts
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         from shared.errors import ConfigurationError
 
         with contextlib.suppress(ConfigurationError):  # it ended in this moment
