@@ -45,12 +45,7 @@ def submit(context: StageContext, deps: TranscribeDeps) -> Completed:
     job = _job_of_call(context, deps)
     rejected: tuple[str, ...] = ()
     if context.attempt > 1:
-        # An attempt that died between Speech's answer and its own commit left no name behind, but perhaps an operation
-        # or its transcript. In this order: what is not running any more has written its output before.
-        operation = deps.speech.running(job)
-        if operation:
-            raise _waiting_for(operation, context, deps, job, submissions=1, rejected=())
-        search = _search_prefix(context, deps, job)
+        search = _search(context, deps, job, submissions=1)
         if search.completed is not None:
             return search.completed
         rejected = search.rejected
@@ -116,23 +111,23 @@ def _submit_again(
     because: PermanentFailure,
     billed_s: float = 0.0,
 ) -> Completed:
-    """Use what lies under the prefix or is on its way; pay once more only when nothing is, and not without end.
-
-    On its way: an earlier attempt came here too, submitted, and died before it could store the new operation's name.
-    """
-    job = _job_of_checkpoint(deps, saved)
-    operation = deps.speech.running(job, apart_from=saved.operation)
-    if operation:
-        raise _waiting_for(
-            operation, context, deps, job, submissions=logic.submissions_after(saved), rejected=saved.rejected
-        )
-    search = _search_prefix(context, deps, job, rejected=saved.rejected, billed_s=billed_s)
+    """Use what is there or on its way; pay once more only when nothing is, and not without end."""
+    job, submissions = _job_of_checkpoint(deps, saved), logic.submissions_after(saved)
+    search = _search(
+        context,
+        deps,
+        job,
+        submissions=submissions,
+        apart_from=saved.operation,
+        rejected=saved.rejected,
+        billed_s=billed_s,
+    )
     if search.completed is not None:
         return search.completed
     known = saved.model_copy(update={"rejected": search.rejected})
     if not logic.may_submit_again(known):
         raise _given_up(context, known, because=because)
-    raise _submitted(context, deps, job, submissions=logic.submissions_after(known), rejected=known.rejected)
+    raise _submitted(context, deps, job, submissions=submissions, rejected=known.rejected)
 
 
 def _given_up(context: StageContext, saved: TranscriptionCheckpoint, *, because: PermanentFailure) -> PermanentFailure:
@@ -161,14 +156,24 @@ class _Search:
     rejected: tuple[str, ...]
 
 
-def _search_prefix(
+def _search(
     context: StageContext,
     deps: TranscribeDeps,
     job: SpeechJob,
     *,
+    submissions: int,
+    apart_from: str = "",
     rejected: tuple[str, ...] = (),
     billed_s: float = 0.0,
 ) -> _Search:
+    """What an attempt left that died between Speech's answer and its own commit: a transcript, or (raises `Waiting`) an
+    operation that runs and is not `apart_from`. `submissions` counts that operation.
+
+    In this order: what is not running any more has written its output before.
+    """
+    operation = deps.speech.running(job, apart_from=apart_from)
+    if operation:
+        raise _waiting_for(operation, context, deps, job, submissions=submissions, rejected=rejected)
     names = deps.objects.list_names(transcript_prefix(context.tenant.tenant_id, context.request_id))
     for name in logic.readable_outputs(names, rejected=rejected):
         data = deps.objects.read(name, max_bytes=logic.MAX_OUTPUT_BYTES)

@@ -178,7 +178,7 @@ FAULTS = (
     Fault(
         "a second submission whose name was lost is submitted again",
         "stages/transcribe/stage.py",
-        "    operation = deps.speech.running(job, apart_from=saved.operation)\n",
+        "    operation = deps.speech.running(job, apart_from=apart_from)\n",
         '    operation = ""\n',
         ("tests/integration/test_transcribe_paid_once.py",),
     ),
