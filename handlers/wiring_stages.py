@@ -17,8 +17,8 @@ from shared.telemetry import OFF, Telemetry
 if TYPE_CHECKING:
     from shared.claims import Admission
     from shared.fair_vendors import Fence
-    from shared.runner import StageSpec
     from shared.stage import Completed, StageContext
+    from shared.stage_spec import StageSpec
     from shared.tenant_limits import TenantLimits
 
 
@@ -42,7 +42,7 @@ def _download(settings: Settings, service: Service, telemetry: Telemetry) -> Sta
     from shared.gateways.recordings import CallRailRecordings
     from shared.guarded import GuardedRecordings
     from shared.measured import MeasuredRecordings
-    from shared.runner import StageSpec
+    from shared.stage_spec import StageSpec
     from stages.download import intake
     from stages.download import stage as download
 
@@ -90,7 +90,7 @@ def _transcribe(settings: Settings, service: Service, telemetry: Telemetry) -> S
     from shared.fair_stage import within_share
     from shared.gateways.speech import speech_recognizer
     from shared.measured import MeasuredSpeech
-    from shared.runner import StageSpec
+    from shared.stage_spec import StageSpec
     from stages.transcribe import stage as transcribe
 
     deps = transcribe.TranscribeDeps(
@@ -127,7 +127,7 @@ def _analyze(settings: Settings, service: Service, telemetry: Telemetry) -> Stag
     from shared.fair_stage import within_share
     from shared.gateways.gemini import GeminiModel
     from shared.measured import MeasuredModel
-    from shared.runner import StageSpec
+    from shared.stage_spec import StageSpec
     from stages.analyze import stage as analyze
 
     deps = analyze.AnalyzeDeps(
@@ -155,7 +155,7 @@ def _crm_sync(settings: Settings, service: Service, telemetry: Telemetry) -> Sta
     from shared.fair_vendors import FairCrms
     from shared.guarded import GuardedCrms
     from shared.measured import MeasuredCrms
-    from shared.runner import StageSpec
+    from shared.stage_spec import StageSpec
     from stages.crm_sync import stage as crm_sync
 
     measured = MeasuredCrms(wiring.crm_registry(settings), telemetry)

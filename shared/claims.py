@@ -44,6 +44,8 @@ class StageRun:
     error_code: str = ""
     error_detail: str = ""
     error_fix: str = ""
+    taken_over: bool = False
+    """By this worker, from a sleep or from another worker; no column."""
 
 
 class CallVersion(NamedTuple):
@@ -170,4 +172,8 @@ class RunStore(Protocol):
         Raises `AlreadyThere` when another worker recorded this run first; its results stand. `NotReady` when the call
         is not as `completed.call_as_of` says any more: nothing was recorded. That is one read more.
         """
+        ...
+
+    def end_request(self, key: RunKey) -> None:
+        """The request is done if it is active still, with this stage as its last one."""
         ...

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
 
 from schemas.events import Event
-from shared.claims import NewRun, StageRun
+from shared.claims import NewRun, StageRun, attempt_after
 from shared.deliveries import Delivery, parse_event
 from shared.traces import ATTRIBUTE
 
@@ -29,6 +31,18 @@ def fresh_run(claim: NewRun) -> StageRun:
         claim_token=claim.claim_token,
         lease_until=claim.lease_until,
         event=claim.event,
+    )
+
+
+def taken_over_run(run: StageRun, claim_token: str, lease_until: datetime) -> StageRun:
+    """The row after a takeover."""
+    return replace(
+        run,
+        state="running",
+        claim_token=claim_token,
+        lease_until=lease_until,
+        attempt=attempt_after(run),
+        taken_over=True,
     )
 
 

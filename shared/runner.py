@@ -6,9 +6,9 @@ which finds the row and goes on from where it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -20,7 +20,6 @@ from schemas.tenant import Tenant
 from shared.active_claims import ActiveClaims, begin_paid
 from shared.answers import ACKNOWLEDGED, AGAIN, Answer, consequence_of
 from shared.claims import (
-    Admission,
     CallVersion,
     ClaimLost,
     NewRun,
@@ -29,7 +28,6 @@ from shared.claims import (
     Sleep,
     StageRun,
     Verdict,
-    attempt_after,
     decide,
 )
 from shared.crash_points import crash_point
@@ -48,40 +46,24 @@ from shared.errors import (
 )
 from shared.observed import note_admission, note_attempt, note_done, note_sleep, observed
 from shared.ports import Clock, Publisher, TenantDirectory
+from shared.request_ends import end_after, open_until_published
 from shared.retention import kept_for
-from shared.run_events import fresh_run, original_delivery, stored_event, trace_attribute, traceback_digest
+from shared.run_events import (
+    fresh_run,
+    original_delivery,
+    stored_event,
+    taken_over_run,
+    trace_attribute,
+    traceback_digest,
+)
 from shared.stage import Completed, StageContext
+from shared.stage_spec import Owner, StageSpec
 from shared.telemetry import OFF, Telemetry
 from shared.traces import ATTRIBUTE
 
 log = structlog.get_logger()
 
 _WORKER_STOPPED = Sleep("retrying", error_code="worker_stopped", error_detail="the worker was shut down")
-
-Owner = Tenant | TenantBlocked
-"""Whose event it is; or why the tenant's stored configuration cannot be read, which is for the claimed run to keep."""
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """One stage as the runner knows it; built by `handlers/wiring.py`.
-
-    `run` starts from an event, `resume` continues when an outside job reports back (None where no job is started).
-    `admit` says what the first stage's claim brings into the database (None elsewhere). `absorb` takes in what a
-    repeated event says that is new, `after_failure` names what still goes on when the stage is given up; both may
-    return an event to publish. `clean_up` removes what a recorded stage no longer needs.
-    """
-
-    name: str
-    accepts: tuple[type[Event], ...]
-    run: Callable[[StageContext], Completed]
-    lease: timedelta
-    max_attempts: int
-    resume: Callable[[StageContext], Completed] | None = None
-    admit: Callable[[Event], Admission | None] | None = None
-    absorb: Callable[[Event, Owner], Event | None] | None = None
-    after_failure: Callable[[StageRun], Event | None] | None = None
-    clean_up: Callable[[StageRun, Tenant], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +193,7 @@ class Runner:
                 return self._attempt(run, delivery, event, owner)
             case Verdict.REPEAT_NEXT_EVENT:
                 self._clean_up(run, owner)  # a crash after the record has left it undone
-                return self._publish_next(run.next_event, delivery)
+                return self._publish_next(run.key, run.next_event, delivery)
             case Verdict.REPEAT_DEAD_LETTER:
                 return self._give_up_again(run, delivery)
             case Verdict.BUSY:
@@ -237,7 +219,7 @@ class Runner:
         lease_until = self.now() + self.stage.lease
         self.store.take_over(run, claim_token=token, worker=self.worker, lease_until=lease_until)
         crash_point("taken_over")
-        return replace(run, state="running", claim_token=token, lease_until=lease_until, attempt=attempt_after(run))
+        return taken_over_run(run, token, lease_until)
 
     def _give_up_again(self, run: StageRun, delivery: Delivery) -> Answer:
         # A notification too: the publish of the dead letter may be what failed when the row was written.
@@ -321,9 +303,10 @@ class Runner:
 
     def _finish(self, run: StageRun, completed: Completed, delivery: Delivery) -> Answer:
         next_event = completed.next_event.model_dump_json() if completed.next_event else ""
+        recorded = open_until_published(run, completed, now=self.now())
         crash_point("stage_run")
         try:
-            self.store.finish(run, completed)
+            self.store.finish(run, recorded)
         except AlreadyThere:
             log.info("finished_by_another")
             return self._repeat_stored(run.key, delivery)
@@ -331,7 +314,7 @@ class Runner:
             return self._stop(run, delivery, changed)
         used = note_done(self.telemetry, run, completed, now=self.now())
         crash_point("recorded")
-        answer = self._publish_next(next_event, delivery)
+        answer = self._publish_next(run.key, next_event, delivery, is_open=recorded.request_state == "active")
         log.info("stage_done", next=completed.next_event.type if completed.next_event else None, **used)
         return answer
 
@@ -346,10 +329,10 @@ class Runner:
 
     def _repeat_stored(self, key: RunKey, delivery: Delivery) -> Answer:
         stored = self.store.read(key)
-        return self._publish_next(stored.next_event if stored else "", delivery)
+        return self._publish_next(key, stored.next_event if stored else "", delivery)
 
     def _publish_also(self, event: Event | None) -> None:
-        """Publish an event beside the stage's own; raises `TransientFailure`, so that the delivery comes again."""
+        """Publish an event beside the stage's own. Raises `TransientFailure`: the delivery comes again."""
         if event is not None:
             # It may begin a request of its own, which then has a trace of its own.
             trace = self.telemetry.trace_of(event.tenant_id, event.request_id).header
@@ -357,18 +340,20 @@ class Runner:
             self.publisher.publish(event.topic, event.model_dump_json().encode(), attributes)
             crash_point("published_beside")
 
-    def _publish_next(self, next_event: str, delivery: Delivery) -> Answer:
+    def _publish_next(self, key: RunKey, next_event: str, delivery: Delivery, *, is_open: bool = True) -> Answer:
+        """`is_open`: whether the request may be waiting for this event to end."""
         if not next_event:
             return ACKNOWLEDGED
         event = stored_event(next_event)
         try:
-            self.publisher.publish(
-                event.topic, next_event.encode(), {**event.attributes(), **trace_attribute(delivery)}
-            )
+            attributes = {**event.attributes(), **trace_attribute(delivery)}
+            self.publisher.publish(event.topic, next_event.encode(), attributes)
         except TransientFailure as error:
             log.warning("next_event_not_published", code=error.code)
             return AGAIN
         crash_point("published")
+        if is_open:
+            end_after(event, key, self.store)
         return ACKNOWLEDGED
 
     # -- the error table ---------------------------------------------------------------------------

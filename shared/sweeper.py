@@ -55,11 +55,12 @@ class OverdueRun:
 
 @dataclass(frozen=True)
 class StuckRequest:
-    """A request whose last stage is done and whose next one never began: its event was lost."""
+    """An active request in which nothing is left to do but the next event: it was lost, or never published."""
 
     request_id: str
     stage: str
-    next_event: str
+    event: str
+    """Of the stage that is done: its claim publishes the next event again."""
     updated_at: datetime
 
 
@@ -194,7 +195,7 @@ class Sweeper:
         if not self.store.touch(tenant_id, request):
             return []
         crash_point("sweep_marked")
-        if not self._send(request.next_event, tenant_id=tenant_id, request_id=request.request_id):
+        if not self._send(request.event, tenant_id=tenant_id, request_id=request.request_id):
             return ["event_unreadable"]
         log.info("request_pushed_on", tenant_id=tenant_id, request_id=request.request_id, after=request.stage)
         return ["request_pushed_on"]

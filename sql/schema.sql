@@ -903,3 +903,9 @@ ALTER TABLE dead_letters ALTER COLUMN closed_at SET OPTIONS (allow_commit_timest
 -- only: spanner
 -- A mutation names its row's key.
 GRANT UPDATE (dead_letter_id, tenant_id) ON TABLE dead_letters TO ROLE operator;
+
+-- ---- 014_request_ends.sql ----
+
+-- only: spanner
+-- The stages after which nothing of a request follows end it once its last event is published, if it is still active.
+GRANT SELECT (state, stage) ON TABLE processing_requests TO ROLE download, crm_sync;

@@ -122,6 +122,12 @@ class SpannerRunStore:
 
         transact(self._open, work, what=what, tag="run_finish")
 
+    def end_request(self, key: RunKey) -> None:
+        ended = {"state": "done", "updated_at": COMMIT_TIMESTAMP, "finished_at": COMMIT_TIMESTAMP}
+        request = {"tenant_id": key.tenant_id, "request_id": key.request_id}
+        change = ConditionalUpdate("processing_requests", request, ended, {"state": "active", "stage": key.stage})
+        update_if(self._open, change, what="end request", tag="request_end")
+
     def _conditional(
         self,
         key: RunKey,

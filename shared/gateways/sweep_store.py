@@ -13,7 +13,7 @@ from shared.gateways.database import OpenDatabase, read_rows
 from shared.gateways.dead_letter_closing import close_arrived
 from shared.gateways.keyed_rows import ConditionalUpdate, update_if
 from shared.gateways.queries import query
-from shared.gateways.sealed_events import event_field, next_event_field, open_event
+from shared.gateways.sealed_events import event_field, open_event
 from shared.gateways.vault import TenantVault, Vault
 from shared.sweeper import OverdueRun, StuckRequest
 
@@ -92,9 +92,9 @@ def _overdue(row: list[Any], vault: TenantVault) -> OverdueRun:
 
 
 def _stuck(row: list[Any], vault: TenantVault) -> StuckRequest:
-    request_id, stage, next_event, updated_at, call_id = row
-    next_event = _opened(vault, call_id, next_event_field(request_id, stage), next_event)
-    return StuckRequest(request_id, stage, next_event, updated_at)
+    request_id, stage, event, updated_at, call_id = row
+    event = _opened(vault, call_id, event_field(request_id, stage), event)
+    return StuckRequest(request_id, stage, event, updated_at)
 
 
 def _opened(vault: TenantVault, call_id: str, field: str, stored: str) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from shared.deliveries import KNOWN_VERSION
 from shared.meanings.registry import meaning_of
 from shared.moments import duration
+from shared.story import NextEvent
 from shared.whereabouts.case import SWEEP, Case, Words, advice, circuit_words, error_words
 
 _ON_ITS_WAY = timedelta(minutes=1)
@@ -82,6 +83,8 @@ def between(case: Case) -> Words:
     run = case.run
     event = run.next_event
     following = case.pace.stage_after(event.type) if event else ""
+    if event and (not following or event.request_id != run.request_id):
+        return _last_event(case, event)
     done_at = run.finished_at or run.updated_at
     stale_at = case.request.updated_at + case.pace.stale_after
     subscription = case.pace.stages[following].subscription if following in case.pace.stages else ""
@@ -92,6 +95,20 @@ def between(case: Case) -> Words:
         next_try_at=stale_at,
         helps=f"see whether service {following} runs and what it answers; see the oldest message of {subscription}",
         commands=("pipeline migrate",) if case.schema.missing else (SWEEP,) if case.now - done_at > _ON_ITS_WAY else (),
+    )
+
+
+def _last_event(case: Case, event: NextEvent) -> Words:
+    run = case.run
+    stale_at = case.request.updated_at + case.pace.stale_after
+    return Words(
+        where=f"{run.stage} is done, its last event is not known to be published",
+        because=f"the worker recorded the results and is about to publish {event.type}, or it died before",
+        next_try=f"Pub/Sub delivers the stage's event again, which publishes {event.type}; failing that, "
+        f"{case.sweep_at(stale_at)}",
+        next_try_at=stale_at,
+        helps="nothing: the call itself is done",
+        commands=(SWEEP,) if stale_at <= case.now else (),
     )
 
 

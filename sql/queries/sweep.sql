@@ -39,7 +39,7 @@ ORDER BY s.updated_at
 LIMIT @row_limit
 
 -- name: stuck_requests
-SELECT r.request_id, r.stage, s.next_event, r.updated_at, s.call_id
+SELECT r.request_id, r.stage, s.event, r.updated_at, s.call_id
 FROM processing_requests AS r
 JOIN stage_runs AS s ON s.tenant_id = @tenant_id AND s.request_id = r.request_id AND s.stage = r.stage
 LEFT JOIN stage_runs AS n ON n.tenant_id = @tenant_id AND n.request_id = r.request_id AND n.state != 'done'

@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.calls import CallDetails
 from shared.call_merge import Merged
-from shared.claims import Admission, CallVersion, NewRun, Sleep, StageRun
+from shared.claims import Admission, CallVersion, NewRun, RunKey, Sleep, StageRun
 from shared.dead_letters import DeadLetter, DeadLetterBody, NewDeadLetter
 from shared.desk_jobs import ReplayStart
 from shared.gateways.backfill_store import SpannerBackfillStore
@@ -66,6 +66,8 @@ _CALLERS: dict[str, tuple[str, ...]] = {
     "SpannerTenantDirectory": ("shared/runner.py",),
 }
 _CALLERS_OF_ROLE: dict[tuple[str, str], tuple[str, ...]] = {
+    ("download", "SpannerRunStore"): ("shared/runner.py", "shared/request_ends.py"),
+    ("crm_sync", "SpannerRunStore"): ("shared/runner.py", "shared/request_ends.py"),
     ("webhook", "SpannerTenantDirectory"): ("handlers/receiver.py",),
     ("dead_letter", "SpannerDeadLetters"): ("shared/desk.py:Desk.record",),
     ("operator", "SpannerDeadLetters"): ("shared/desk*.py",),
@@ -208,6 +210,12 @@ def _save_checkpoint(role: str) -> Iterator[Way]:
         yield RecordingSpanner(keyed={**ours, **call}), {"claim_token": "ours", "call": CallVersion("x", SOME_TIME)}
 
 
+def _end_request(_role: str) -> Iterator[Way]:
+    key = sample(RunKey)
+    active = {"processing_requests": {"state": "active", "stage": key.stage}}
+    yield RecordingSpanner(keyed=active), {"key": key}
+
+
 def _postpone(_role: str) -> Iterator[Way]:
     run = sample(OverdueRun)
     found = {"state": run.state, "updated_at": run.updated_at, "due_at": run.due_at}
@@ -299,6 +307,7 @@ _WAYS: dict[tuple[type, str], Callable[[str], Iterable[Way]]] = {
     (SpannerSweepStore, "postpone"): _postpone,
     (SpannerSweepStore, "touch"): _touch,
     (SpannerRunStore, "finish"): _finish,
+    (SpannerRunStore, "end_request"): _end_request,
     (SpannerCallMerger, "merge"): _merge,
     (SpannerTenantDirectory, "by_id"): _by_id,
     (SpannerBackfillStore, "write_report"): _report("report"),

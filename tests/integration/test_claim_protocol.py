@@ -7,46 +7,60 @@ begun must have come to an end.
 
 from __future__ import annotations
 
-import itertools
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from datetime import UTC, datetime
+from typing import ClassVar
 
 import pytest
-from google.cloud import spanner
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-
-from infra.local.spanner import create_database, drop_database
-from schemas.events import CallReceived, RecordingStored, TranscriptionOutput
-from shared.claims import Admission
-from shared.crash_points import crashing
-from shared.errors import (
-    TransientFailure,
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
 )
+
+from schemas.events import CallReceived, TranscriptionOutput
+from shared.crash_points import crashing
+from shared.errors import TransientFailure
 from shared.gateways.sweep_store import SpannerSweepStore
 from shared.inbox import Inbox
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
 from shared.stage import Completed, StageContext
 from shared.sweeper import SENT_AGAIN_AFTER, Sweeper
 from tests.support.actors import Actor, current_actor, pause_here
-from tests.support.claim_model import BEHAVIOURS, FAILURES, WALKS, Execution, Mail, PausingStore, Row, delivery_of
-from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
-from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase, pipeline_ddl
+from tests.support.claim_model import (
+    BEHAVIOURS,
+    FAILURES,
+    LONGEST_WALK,
+    MAX_ATTEMPTS,
+    TO_THE_END,
+    WALKS,
+    Execution,
+    Mail,
+    PausingStore,
+    Row,
+    delivery_of,
+    new_call,
+    protocol_database,
+    request_states,
+    rows_of,
+    stage_spec,
+)
+from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase
 from tests.support.ports import HandClock, MemoryObjects, MemoryPublisher, MemoryTenants
+
+__all__ = ["protocol_database"]
 
 pytestmark = pytest.mark.emulators
 
 TENANT = OUR_TENANT.tenant_id
-STAGE = "download"
-LEASE = timedelta(seconds=60)
-MAX_ATTEMPTS = 3
 MOST_WORKERS = 4
 MOST_CALLS = 6
-_REQUESTS = itertools.count(1)
 MOST_DELIVERIES = 20
 """Of one message, once all trouble is over."""
 OF_THE_NEWEST = 7
@@ -68,6 +82,7 @@ class Protocol(RuleBasedStateMachine):
         self.behaviour: dict[Actor, str] = {}
         self.executions: dict[Actor, Execution] = {}
         self.leases: dict[Actor | None, datetime] = {}
+        self.endings: dict[str, Completed] = {}
         self.events = [self._new_event()]
         self.mail = [Mail(event, event.attributes()) for event in self.events]
         self.seen_messages = 0
@@ -80,17 +95,11 @@ class Protocol(RuleBasedStateMachine):
         self.violations: list[str] = []
         """Seen inside a stage, where the runner would take an assertion for the stage's own fault."""
 
-    @staticmethod
-    def _new_event() -> CallReceived:
-        number = next(_REQUESTS)
-        return CallReceived(
-            tenant_id=TENANT,
-            request_id=f"r-{os.getpid():08d}{number:08d}",
-            call_id=f"CAL{number}",
-            kind="post_call",
-            received_at=datetime.now(UTC),
-            payload={},
-        )
+    def _new_event(self) -> CallReceived:
+        """Of a request that has another stage after this one, and of one that has none, by turns."""
+        event, ending = new_call(is_last_stage=len(self.endings) % 2 == 0)
+        self.endings[event.request_id] = ending
+        return event
 
     # -- the stage -------------------------------------------------------------------------------------------
 
@@ -114,21 +123,18 @@ class Protocol(RuleBasedStateMachine):
             raise TransientFailure("vendor_unavailable", "503")
         if behaviour in FAILURES:
             raise FAILURES[behaviour](self.clock())
-        following = RecordingStored(tenant_id=TENANT, request_id=context.request_id, call_id=context.call_id)
-        return Completed(next_event=following)
+        return self.endings[context.request_id]
 
     def _runner(self) -> Runner:
-        stage = StageSpec(
-            name=STAGE,
-            accepts=(CallReceived,),
-            run=self._stage,
-            resume=self._stage,
-            admit=lambda _event: Admission("post_call", "webhook", self.clock(), said=None),
-            lease=LEASE,
-            max_attempts=MAX_ATTEMPTS,
-        )
         store = PausingStore(self.database, self.leases)
-        return Runner(stage, store, MemoryTenants((OUR_TENANT,)), self.publisher, self.clock, worker="model")
+        return Runner(
+            stage_spec(self._stage, self.clock),
+            store,
+            MemoryTenants((OUR_TENANT,)),
+            self.publisher,
+            self.clock,
+            worker="model",
+        )
 
     # -- what happens ----------------------------------------------------------------------------------------
 
@@ -157,6 +163,17 @@ class Protocol(RuleBasedStateMachine):
         if dies and not other.is_over:
             other.die()
             self._look_at(other)
+
+    @initialize(slept=st.booleans(), points=st.integers(0, LONGEST_WALK + 2), dies=st.booleans())
+    def begin(self, slept: bool, points: int, dies: bool) -> None:
+        """Half of all walks begin with a duplicate of what was answered for: Pub/Sub owes nobody another delivery."""
+        if slept:
+            self._begin(self.mail[0], "deferred", TO_THE_END)
+            self.clock.advance(6 * 3600)
+            duplicate = self._begin(self.mail[0], "finish", points)
+            if dies and not duplicate.is_over:
+                duplicate.die()
+                self._look_at(duplicate)
 
     @precondition(lambda self: self.events[-1].request_id in self.ended and len(self.events) < MOST_CALLS)
     @rule()
@@ -263,16 +280,12 @@ class Protocol(RuleBasedStateMachine):
     # -- what must hold --------------------------------------------------------------------------------------
 
     def _rows(self) -> dict[str, Row]:
-        """One look at everything. A second ledger row of a run would be a second row here, and fail."""
-        ids = ", ".join(f"'{event.request_id}'" for event in self.events)
-        rows = self.database.rows(
-            "SELECT r.request_id, r.state, r.attempt, r.claim_token, r.lease_until, r.due_at, r.next_event,"
-            " l.claim_token FROM stage_runs AS r LEFT JOIN usage_ledger AS l ON l.tenant_id = r.tenant_id"
-            " AND l.request_id = r.request_id AND l.stage = r.stage"
-            f" WHERE r.tenant_id = '{TENANT}' AND r.request_id IN ({ids})"
-        )
-        assert len(rows) == len({row[0] for row in rows})
-        return {row[0]: Row(*row[1:]) for row in rows}
+        return rows_of(self.database, [event.request_id for event in self.events])
+
+    def _published_next(self, request_id: str) -> int:
+        following = self.endings[request_id].next_event
+        assert following is not None
+        return self._published(following.topic, request_id)
 
     def _published(self, topic: str, request_id: str) -> int:
         return sum(
@@ -304,7 +317,7 @@ class Protocol(RuleBasedStateMachine):
             if row.state == "done":
                 self.done.setdefault(request_id, (row.next_event, row.ledger))
             else:
-                assert self._published(RecordingStored.topic, request_id) == 0, "published before it was recorded"
+                assert self._published_next(request_id) == 0, "published before it was recorded"
 
     def _whoever_sleeps_has_a_time_to_be_woken(self, rows: Mapping[str, Row]) -> None:
         for row in rows.values():
@@ -324,7 +337,7 @@ class Protocol(RuleBasedStateMachine):
             if row.state == "failed":
                 assert self._published("dead-letters", event.request_id) >= 1
             if row.state == "done":
-                assert self._published(RecordingStored.topic, event.request_id) >= 1
+                assert self._published_next(event.request_id) >= 1
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -344,9 +357,12 @@ class Protocol(RuleBasedStateMachine):
                 self._deliver_what_is_left()
                 self.left_to_the_sweeper.clear()  # no more excuses: what nobody delivers again, one sweep has to find
             self.everything_holds()
-            states = [row.state for row in self._rows().values()]
-            assert len(states) == len(self.events)
-            assert set(states) <= {"done", "failed"}
+            rows = self._rows()
+            assert len(rows) == len(self.events)
+            assert {row.state for row in rows.values()} <= {"done", "failed"}
+            states = request_states(self.database)
+            for request_id in (request_id for request_id, row in rows.items() if row.state == "done"):
+                assert states[request_id] == self.endings[request_id].request_state
         finally:
             self.stack.close()
 
@@ -365,23 +381,6 @@ class Protocol(RuleBasedStateMachine):
                     self._collect_mail()
                     if isinstance(mail.event, TranscriptionOutput):
                         break  # a notice for a run that nobody began comes again after its run's own event
-
-
-@pytest.fixture
-def protocol_database(spanner_emulator: str) -> Iterator[PipelineDatabase]:
-    where: dict[str, Any] = {
-        "address": spanner_emulator,
-        "project_id": TEST_PROJECT,
-        "instance_id": TEST_INSTANCE,
-        "database_id": f"claims-{os.getpid()}",
-    }
-    create_database(**where, ddl=pipeline_ddl())
-    client = spanner.Client(project=TEST_PROJECT, disable_builtin_metrics=True)
-    database = PipelineDatabase(client.instance(TEST_INSTANCE).database(where["database_id"]))
-    database.add_tenant(OUR_TENANT)
-    yield database
-    client.close()
-    drop_database(**where)
 
 
 def test_the_claim_protocol_keeps_its_promises_in_any_order_of_events(protocol_database: PipelineDatabase) -> None:

@@ -24,8 +24,9 @@ from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
 from shared.incomplete import admit_incomplete, left_incomplete
 from shared.ports import CrmGateway, ModelAnswer, ModelRequest
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
 from shared.stage import CallChanges, Completed, StageContext
+from shared.stage_spec import StageSpec
 from stages.analyze import stage as analyze
 from stages.crm_sync import stage as crm_sync
 from stages.download.intake import admit

@@ -19,8 +19,9 @@ from shared.gateways.call_merger import SpannerCallMerger
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
 from shared.names import first_request_id, side_request_id
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
 from shared.stage import CallChanges, Completed, StageContext
+from shared.stage_spec import StageSpec
 from stages.download import intake
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import NOON, HandClock, MemoryPublisher, MemoryTenants

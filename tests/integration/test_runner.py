@@ -11,12 +11,14 @@ from schemas.analysis import CallAnalysis
 from schemas.events import CallAnalyzed, CallSynced, TranscriptionOutput
 from schemas.transcript import Transcript
 from shared.claims import ClaimLost, RunKey
+from shared.crash_points import crashing
 from shared.deliveries import Delivery, parse_event
 from shared.errors import PermanentFailure, TransientFailure, Waiting
 from shared.gateways.calls import SpannerCalls
 from shared.gateways.run_store import SpannerRunStore
 from shared.stage import CallChanges, Completed, StageContext, Usage
 from shared.traces import trace_of_request
+from tests.support.crashing import CrashNow, Doom
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT
 from tests.support.ports import NOON
 from tests.support.runner_bench import CALL, IDS, RECEIVED, REQUEST, STORED, Bench, bench, delivery_of, raising
@@ -284,6 +286,45 @@ def test_the_end_of_a_request_is_recorded_with_its_analysis(bench: Bench) -> Non
     assert bench.deliver(CallAnalyzed(**IDS), stage="crm_sync") == 204
     assert bench.request_state() == "done"
     assert bench.database.rows("SELECT intent, lead_score FROM call_records") == [["new_lead", 81]]
+
+
+def test_a_first_claim_ends_its_request_with_the_commit_of_its_results(bench: Bench) -> None:
+    bench.behave = lambda _context: Completed(CallSynced(**IDS), request_state="done")
+    with crashing(Doom("recorded")), pytest.raises(CrashNow):
+        bench.deliver()
+
+    assert bench.request_state() == "done", "its message comes again, and publishes the event"
+    assert bench.deliver() == 204
+    assert bench.publisher.topics() == [CallSynced.topic]
+
+
+def test_a_claim_that_outlived_its_lease_ends_its_request_only_after_the_publish(bench: Bench) -> None:
+    """Somebody else may have taken it over meanwhile, put it to sleep and answered for the message."""
+
+    def slowly(_context: StageContext) -> Completed:
+        bench.clock.advance(61)
+        return Completed(CallSynced(**IDS), request_state="done")
+
+    bench.behave = slowly
+    with crashing(Doom("recorded")), pytest.raises(CrashNow):
+        bench.deliver()
+    assert bench.request_state() == "active"
+
+    assert bench.deliver() == 204
+    assert bench.publisher.topics() == [CallSynced.topic]
+    assert bench.request_state() == "done"
+
+
+def test_a_request_is_not_ended_twice(bench: Bench) -> None:
+    """A late duplicate must not move the moment at which the call was finished."""
+    bench.behave = lambda _context: Completed(CallSynced(**IDS), request_state="done")
+    bench.deliver()
+    finished_at = "SELECT finished_at, updated_at FROM processing_requests"
+    before = bench.database.rows(finished_at)
+
+    assert bench.deliver() == 204
+
+    assert bench.database.rows(finished_at) == before
 
 
 def test_two_tenants_with_the_same_ids_do_not_meet(bench: Bench) -> None:

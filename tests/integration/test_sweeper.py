@@ -10,22 +10,28 @@ from typing import Any
 import pytest
 
 from infra.local.standins.faults import FaultRule
-from schemas.events import CallReceived
+from schemas.events import CallReceived, CallSynced, Event
 from shared import sweeper as sweeping
+from shared.crash_points import crashing
 from shared.errors import Deferred, TenantBlocked, TransientFailure
 from shared.gateways.circuit_store import SpannerCircuits
 from shared.runner import Runner
+from shared.stage import Completed
 from tests.support.audio import wav
+from tests.support.crashing import CrashNow, Doom
 from tests.support.flaky import Chain
 from tests.support.office import Office, open_chain
 from tests.support.pipeline_database import OUR_TENANT
 from tests.support.ports import NOON, HandClock, MemoryTenants
-from tests.support.runner_bench import RECEIVED, STORED, Bench, bench, delivery_of, raising
+from tests.support.runner_bench import IDS, RECEIVED, STORED, Bench, bench, delivery_of, raising
 from tests.support.sweeps import deliver_swept, long_after, sweep, sweeper_of, works
 
 __all__ = ["bench"]
 
 pytestmark = pytest.mark.emulators
+
+LAST_EVENTS = (CallSynced(**IDS), STORED.model_copy(update={"request_id": "l-0123456789abcdef"}))
+"""Neither starts another stage of its request."""
 
 
 # -- runs --------------------------------------------------------------------------------------------------------
@@ -129,9 +135,32 @@ def test_a_request_whose_next_event_was_lost_is_pushed_on(bench: Bench) -> None:
     report = long_after(bench).sweep()
 
     assert report.actions == {"request_pushed_on": 1}
-    assert bench.publisher.topics() == [STORED.topic]
-    assert bench.deliver(STORED, stage="transcribe", swept="true") == 204
+    assert deliver_swept(bench) == 204
+    assert bench.publisher.topics() == [RECEIVED.topic, STORED.topic]
+    assert bench.deliver(STORED, stage="transcribe") == 204
     assert bench.run_row("transcribe")["state"] == "done"
+
+
+@pytest.mark.parametrize("last", LAST_EVENTS, ids=["call_synced", "another_request"])
+@pytest.mark.parametrize("point", ["recorded", "published"])
+def test_the_last_event_of_a_run_whose_message_is_acknowledged_is_published_by_a_sweep(
+    bench: Bench, last: Event, point: str
+) -> None:
+    """Fault found here: a duplicate finished the last stage and died; the call was in the CRM and no event said so."""
+    bench.behave = raising(Deferred("crm_quota", "soon", until=NOON))
+    assert bench.deliver() == 204, "acknowledged: Pub/Sub owes no delivery any more"
+    bench.clock.advance(1)
+    bench.behave = lambda _context: Completed(last, request_state="done")
+    with crashing(Doom(point)), pytest.raises(CrashNow):
+        bench.deliver()
+    assert (bench.run_row()["state"], bench.request_state()) == ("done", "active")
+
+    assert long_after(bench).sweep().actions == {"request_pushed_on": 1}
+
+    assert deliver_swept(bench) == 204
+    assert bench.publisher.topics()[-1] == last.topic
+    assert bench.request_state() == "done"
+    assert long_after(bench).sweep().actions == {}
 
 
 def test_a_run_that_was_sent_and_does_not_move_is_sent_again_only_later(bench: Bench) -> None:

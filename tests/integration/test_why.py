@@ -9,14 +9,16 @@ from __future__ import annotations
 import pytest
 
 from schemas.events import Event, RecordingStored
+from shared.crash_points import crashing
 from shared.deliveries import Delivery, parse_event
-from shared.errors import PermanentFailure, TransientFailure, Waiting
+from shared.errors import Deferred, PermanentFailure, TransientFailure, Waiting
 from shared.gateways.story import SpannerStories
 from shared.names import late_audio_request_id
 from shared.stage import CallChanges, Completed, StageContext
 from shared.story import SchemaGap
 from shared.whereabouts.situations import Situation
 from stages.transcribe.logic import look_again_at
+from tests.support.crashing import CrashNow, Doom
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT
 from tests.support.trouble import CALL, WORKER, Killed, Trouble, finishing, following, raising
 from tests.support.why_faults import Fault, assert_named, stops, trouble
@@ -107,6 +109,13 @@ def is_rerun(trouble: Trouble) -> None:
 def loses_the_next_event(trouble: Trouble) -> None:
     trouble.reach("download", finishing)
     trouble.clock.advance(600)
+
+
+def dies_before_the_last_publish(trouble: Trouble) -> None:
+    trouble.reach("crm_sync", raising(Deferred("crm_quota", "tomorrow", until=trouble.clock())))
+    with crashing(Doom("recorded")), pytest.raises(CrashNow):
+        trouble.reach("crm_sync", finishing)
+    trouble.clock.advance(3600)
 
 
 def meets_a_newer_event(trouble: Trouble) -> None:
@@ -237,6 +246,8 @@ FAULTS = [
     Fault("the next event was lost", loses_the_next_event, S.BETWEEN_STAGES, "download",
           says=("nobody has claimed it", "transcribe is down"), command="pipeline sweep --once",
           helps="transcribe-recording-stored"),
+    Fault("the worker died before it published that the call is done", dies_before_the_last_publish, S.BETWEEN_STAGES,
+          "crm_sync", says=("died", "call_synced"), command="pipeline sweep --once", helps="the call itself is done"),
     Fault("Speech took the audio and gave no answer",
           stops("transcribe", TransientFailure("speech_submit_unanswered", "no answer")), S.RETRYING, "transcribe",
           "speech_submit_unanswered", helps="paid for twice"),

@@ -77,17 +77,31 @@ FAULTS = (
     Fault(
         "the next event is published before the result is recorded",
         "shared/runner.py",
-        'crash_point("stage_run")\n        try:\n            self.store.finish(run, completed)',
-        'crash_point("stage_run")\n        self._publish_next(next_event, delivery)\n        try:\n'
-        "            self.store.finish(run, completed)",
+        'crash_point("stage_run")\n        try:\n            self.store.finish(run, recorded)',
+        'crash_point("stage_run")\n        self._publish_next(run.key, next_event, delivery)\n        try:\n'
+        "            self.store.finish(run, recorded)",
         (_RUNNER, _PROTOCOL),
     ),
     Fault(
         "a redelivery of finished work is acknowledged without its next event",
         "shared/runner.py",
-        "return self._publish_next(run.next_event, delivery)",
+        "return self._publish_next(run.key, run.next_event, delivery)",
         "return ACKNOWLEDGED",
         (_PROTOCOL,),
+    ),
+    Fault(
+        "a request ends before its last event is published",
+        "shared/request_ends.py",
+        "return completed if is_first_claim else",
+        "return completed if True else",
+        (_SWEEPER, _PROTOCOL),
+    ),
+    Fault(
+        "a request whose last event is published stays open",
+        "shared/request_ends.py",
+        "        store.end_request(key)",
+        "        pass",
+        (_SWEEPER, _PROTOCOL),
     ),
     Fault(
         "whoever finished second publishes nothing",

@@ -22,8 +22,9 @@ from shared.gateways.callrail_api import CallRailApi
 from shared.gateways.callrail_budget import RequestBudgets
 from shared.gateways.run_store import SpannerRunStore
 from shared.names import first_request_id
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
 from shared.stage import Completed, StageContext
+from shared.stage_spec import StageSpec
 from stages.download.intake import admit
 from tests.support.pipeline_database import PipelineDatabase
 from tests.support.ports import HandClock, MemoryPublisher, MemoryTenants, Message

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+from google.cloud import spanner
 from hypothesis import strategies as st
 
-from schemas.events import Event, TranscriptionOutput
+from infra.local.spanner import create_database, drop_database
+from schemas.events import CallReceived, CallSynced, Event, RecordingStored, TranscriptionOutput
 from shared.claims import Admission, CallVersion, NewRun, RunKey, Sleep, StageRun
 from shared.deliveries import Delivery
 from shared.errors import (
@@ -22,9 +27,12 @@ from shared.errors import (
     Waiting,
 )
 from shared.gateways.run_store import SpannerRunStore
-from shared.stage import Completed
+from shared.ports import Clock
+from shared.stage import Completed, StageContext
+from shared.stage_spec import StageSpec
 from tests.support.actors import Actor, current_actor, pause_here
-from tests.support.pipeline_database import PipelineDatabase
+from tests.support.emulators import TEST_INSTANCE, TEST_PROJECT
+from tests.support.pipeline_database import OUR_TENANT, PipelineDatabase, pipeline_ddl
 
 FAILURES: Mapping[str, Callable[[datetime], Exception]] = {
     "transient": lambda _: TransientFailure("vendor_unavailable", "503"),
@@ -39,6 +47,9 @@ FAILURES: Mapping[str, Callable[[datetime], Exception]] = {
 }
 BEHAVIOURS = ("finish", "finish", "finish", "checkpoint, finish", "checkpoint, fail", *FAILURES)
 """Success more often than each failure: what is done must hold against everything else."""
+LEASE = timedelta(seconds=60)
+MAX_ATTEMPTS = 3
+_REQUESTS = itertools.count(1)
 LONGEST_WALK = 8
 TO_THE_END = 30
 WALKS = st.sampled_from((*range(LONGEST_WALK + 1), TO_THE_END, TO_THE_END, TO_THE_END))
@@ -115,7 +126,77 @@ class PausingStore(SpannerRunStore):
         pause_here("before finish")
         super().finish(run, completed)
 
+    def end_request(self, key: RunKey) -> None:
+        pause_here("before end_request")
+        super().end_request(key)
+
+
+def new_call(*, is_last_stage: bool) -> tuple[CallReceived, Completed]:
+    """A call nobody has heard of, and how its first stage ends: with another one to follow, or as the last one."""
+    number = next(_REQUESTS)
+    ids = {
+        "tenant_id": OUR_TENANT.tenant_id,
+        "request_id": f"r-{os.getpid():08d}{number:08d}",
+        "call_id": f"CAL{number}",
+    }
+    event = CallReceived(**ids, kind="post_call", received_at=datetime.now(UTC), payload={})
+    if is_last_stage:
+        return event, Completed(CallSynced(**ids), request_state="done")
+    return event, Completed(RecordingStored(**ids))
+
+
+def stage_spec(run: Callable[[StageContext], Completed], now: Clock) -> StageSpec:
+    """The first stage, whose work is `run`."""
+    return StageSpec(
+        name="download",
+        accepts=(CallReceived,),
+        run=run,
+        resume=run,
+        admit=lambda _event: Admission("post_call", "webhook", now(), said=None),
+        lease=LEASE,
+        max_attempts=MAX_ATTEMPTS,
+    )
+
 
 def delivery_of(mail: Mail) -> Delivery:
     data = b"{}" if isinstance(mail.event, TranscriptionOutput) else mail.event.model_dump_json().encode()
     return Delivery("m-1", data, dict(mail.attributes), "projects/p/subscriptions/s")
+
+
+# -- the database ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def protocol_database(spanner_emulator: str) -> Iterator[PipelineDatabase]:
+    where: dict[str, Any] = {
+        "address": spanner_emulator,
+        "project_id": TEST_PROJECT,
+        "instance_id": TEST_INSTANCE,
+        "database_id": f"claims-{os.getpid()}",
+    }
+    create_database(**where, ddl=pipeline_ddl())
+    client = spanner.Client(project=TEST_PROJECT, disable_builtin_metrics=True)
+    database = PipelineDatabase(client.instance(TEST_INSTANCE).database(where["database_id"]))
+    database.add_tenant(OUR_TENANT)
+    yield database
+    client.close()
+    drop_database(**where)
+
+
+def rows_of(database: PipelineDatabase, request_ids: Sequence[str]) -> dict[str, Row]:
+    """One look at everything. A second ledger row of a run would be a second row here, and fail."""
+    ids = ", ".join(f"'{request_id}'" for request_id in request_ids)
+    rows = database.rows(
+        "SELECT r.request_id, r.state, r.attempt, r.claim_token, r.lease_until, r.due_at, r.next_event,"
+        " l.claim_token FROM stage_runs AS r LEFT JOIN usage_ledger AS l ON l.tenant_id = r.tenant_id"
+        " AND l.request_id = r.request_id AND l.stage = r.stage"
+        f" WHERE r.tenant_id = '{OUR_TENANT.tenant_id}' AND r.request_id IN ({ids})"
+    )
+    assert len(rows) == len({row[0] for row in rows})
+    return {row[0]: Row(*row[1:]) for row in rows}
+
+
+def request_states(database: PipelineDatabase) -> dict[str, str]:
+    """Of every request."""
+    tenant_id = OUR_TENANT.tenant_id
+    return dict(database.rows(f"SELECT request_id, state FROM processing_requests WHERE tenant_id = '{tenant_id}'"))

@@ -29,8 +29,9 @@ from shared.errors import InvalidEvent, TransientFailure
 from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.gateways.run_store import SpannerRunStore
 from shared.pipeline import load_pipeline
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
 from shared.stage import Completed, StageContext, Usage
+from shared.stage_spec import StageSpec
 from stages.download.intake import admit
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import HandClock, MemoryTenants

@@ -167,6 +167,7 @@ METHODS: dict[str, Method] = {
         TRANSACTION_S,
         lambda reach, run: reach.runs.sleep(run.key, run.claim_token, Sleep("retrying")),
     ),
+    "runs.end_request": (TRANSACTION_S, lambda reach, run: reach.runs.end_request(run.key)),
     "runs.finish": (COMMIT_S, lambda reach, run: reach.runs.finish(run, Completed(next_event=None))),
     "calls.get": (READ_S, lambda reach, _: SpannerCalls(reach.open, reach.vault).get(TENANT, CALL)),
     "calls.list_recent": (READ_S, lambda reach, _: SpannerCalls(reach.open, reach.vault).list_recent(TENANT, limit=1)),

@@ -11,8 +11,9 @@ import pytest
 from schemas.events import CallAnalyzed, CallReceived, Event, RecordingStored
 from shared.deliveries import Delivery
 from shared.gateways.run_store import SpannerRunStore
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
 from shared.stage import Completed, StageContext
+from shared.stage_spec import StageSpec
 from stages.download.intake import admit
 from tests.support.pipeline_database import OTHER_TENANT, OUR_TENANT, PipelineDatabase
 from tests.support.ports import NOON, HandClock, MemoryPublisher, MemoryTenants

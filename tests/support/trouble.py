@@ -34,8 +34,9 @@ from shared.gateways.story import SpannerStories
 from shared.incomplete import admit_incomplete, left_incomplete
 from shared.names import first_request_id, side_request_id
 from shared.pipeline import load_pipeline
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
 from shared.stage import CallChanges, Completed, StageContext
+from shared.stage_spec import StageSpec
 from shared.story import STAGES, SchemaGap
 from shared.whereabouts.situations import Pace
 from shared.why import Answer, explain

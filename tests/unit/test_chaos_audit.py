@@ -30,6 +30,7 @@ CLEAN = Evidence(
     people=Counter({("chaos-both", "hubspot", "+13035550101"): 1, ("chaos-both", "salesforce", "+13035550101"): 1}),
     recognitions=[Recognition("CAL1", usable=True, billed_s=1, request_id="r-1")],
     model_answers=1,
+    announced=frozenset({("chaos-both", "r-1")}),
 )
 
 
@@ -98,6 +99,10 @@ def with_words_from_nowhere(evidence: Evidence) -> Evidence:
     return replace(evidence, recognitions=[Recognition("CAL1", usable=False, billed_s=1, request_id="r-1")])
 
 
+def without_announcement(evidence: Evidence) -> Evidence:
+    return replace(evidence, announced=frozenset({("chaos-other", "r-1")}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "name", "summary"),
     [
@@ -109,6 +114,7 @@ def with_words_from_nowhere(evidence: Evidence) -> Evidence:
         (still_marked, "every record tells the whole call", "lost=0 duplicated=0 double_paid=0 stuck=0"),
         (of_nobody, "every record tells the whole call", "lost=0 duplicated=0 double_paid=0 stuck=0"),
         (unfinished, "every request has ended", "lost=0 duplicated=0 double_paid=0 stuck=1"),
+        (without_announcement, "every synced call is announced", "lost=0 duplicated=0 double_paid=0 stuck=0"),
         (paid_twice, "no audio is paid for twice", "lost=0 duplicated=0 double_paid=1 stuck=0"),
         (with_an_orphan, "no object belongs to nobody", "lost=0 duplicated=0 double_paid=0 stuck=0"),
         (without_transcript, "every call with audio", "lost=0 duplicated=0 double_paid=0 stuck=0"),

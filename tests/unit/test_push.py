@@ -26,7 +26,8 @@ from shared.desk import Desk
 from shared.errors import PermanentFailure, TransientFailure
 from shared.gateways.push_tokens import AllowAll, PushRejected, PushVerifier
 from shared.pipeline import load_pipeline
-from shared.runner import Runner, StageSpec
+from shared.runner import Runner
+from shared.stage_spec import StageSpec
 from tests.support.http_target import served
 from tests.support.ports import HandClock, MemoryPublisher, MemoryTenants
 from tests.support.tenants import make_tenant

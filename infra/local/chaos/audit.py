@@ -90,6 +90,9 @@ def judge(evidence: Evidence, ledger: Ledger, calls: Sequence[PlannedCall], tena
         ),
         Invariant("no tenant's call in another's account", f"{len(tenants)} tenants", tuple(strangers)),
         Invariant("every request has ended", f"{len(evidence.requests)} requests", tuple(stuck)),
+        Invariant(
+            "every synced call is announced", f"{len(evidence.announced)} call-synced", tuple(_unannounced(evidence))
+        ),
         Invariant("no dead letter is left", f"{len(evidence.letters)} letters", tuple(_open_letters(evidence))),
         Invariant(
             "no audio is paid for twice",
@@ -107,7 +110,7 @@ def judge(evidence: Evidence, ledger: Ledger, calls: Sequence[PlannedCall], tena
     return Verdict(lines, lost=len(lost), duplicated=len(twice), double_paid=len(paid_twice), stuck=len(stuck))
 
 
-def _named(key: Key) -> str:
+def _named(key: Key | tuple[str, str]) -> str:
     return "/".join(key)
 
 
@@ -170,6 +173,13 @@ def _unfinished(evidence: Evidence) -> list[str]:
 def _why(run: object) -> str:
     state, code = getattr(run, "state", ""), getattr(run, "error_code", "")
     return f": {state} {code}" if run else ""
+
+
+def _unannounced(evidence: Evidence) -> list[str]:
+    """Requests that told the CRM the whole call, and no consumer of a customer's."""
+    whole = {(row.tenant, row.request_id) for row in evidence.requests if row.kind != "incomplete"}
+    synced = {(run.tenant, run.request_id) for run in evidence.runs if (run.stage, run.state) == ("crm_sync", "done")}
+    return sorted(_named(request) for request in (synced & whole) - evidence.announced)
 
 
 def is_unresolved(letter: DeadLetter) -> bool:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import httpx
 from google.cloud.spanner_v1 import param_types
 
+from infra.local.chaos.taps import announcements, listen_for_announcements
 from infra.local.chaos.tenants import ChaosTenant
 from infra.local.plan import AUDIO_BUCKET
 from shared.dead_letters import LETTER_STATES, DeadLetter, LetterFilter
@@ -91,6 +92,8 @@ class Evidence:
     """By number: contacts, or Leads and Contacts."""
     recognitions: Sequence[Recognition]
     model_answers: int
+    announced: Set[tuple[str, str]]
+    """(tenant, request) of every `call-synced` that a consumer of a customer's would have got."""
 
     @property
     def activities(self) -> Counter[Key]:
@@ -98,7 +101,7 @@ class Evidence:
 
 
 class Witness:
-    """Looks at a stack."""
+    """Looks at a stack, and listens from the beginning."""
 
     def __init__(
         self, env: Mapping[str, str], tenants: Sequence[ChaosTenant], *, open_database: OpenDatabase, desk: Desk
@@ -107,6 +110,7 @@ class Witness:
         self._tenants = tenants
         self._open = open_database
         self._desk = desk
+        listen_for_announcements(env)
 
     def rows(self) -> tuple[list[RequestRow], list[RunRow]]:
         """What moves: enough to see whether the stack has settled."""
@@ -149,6 +153,7 @@ class Witness:
             people=_hubspot_contacts(hubspot, portals) + _salesforce_people(salesforce, orgs),
             recognitions=recognitions_of(self._state("SPEECH_ADMIN_URL")),
             model_answers=sum(tenant["answers"] for tenant in answered),
+            announced=announcements(self._env),
         )
 
     def _select(self, name: str) -> list[list[Any]]:

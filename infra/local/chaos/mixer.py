@@ -9,21 +9,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from google.api_core.exceptions import AlreadyExists, DeadlineExceeded, GoogleAPICallError
-from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.api_core.exceptions import GoogleAPICallError
+from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
-from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
-from google.pubsub_v1.types import PubsubMessage, Subscription
+from google.pubsub_v1.types import PubsubMessage
 
 from infra.local.chaos.dice import share_of
-from infra.local.plan import PROJECT_ID
+from infra.local.chaos.taps import PULL_TIMEOUT_S, acknowledge, pull, subscriber_at, tap, topic_name
 from shared.gateways.channels import loopback_channel
 from shared.pipeline import load_pipeline
 
 _SHARE = 0.25
 """Of the messages, so many are published again, every third of those twice."""
 _LONGEST_DELAY_S = 10.0
-_PULL_TIMEOUT_S = 1.0
 
 
 @dataclass
@@ -51,7 +49,7 @@ class Mixer:
     """Which messages are doubled, how often and how late follows from the seed and the message itself."""
 
     def __init__(self, env: Mapping[str, str], *, seed: int) -> None:
-        self._address = env["PUBSUB_EMULATOR_HOST"]
+        self._env = env
         self._seed = seed
         self._copies = _Copies()
         self._seen: set[tuple[str, bytes, str]] = set()
@@ -63,10 +61,9 @@ class Mixer:
         """Subscribe to every topic that has a worker, and begin."""
         pipeline = load_pipeline()
         topics = {item.topic for service in pipeline.services.values() for item in service.subscribes}
-        with loopback_channel(self._address) as channel:
-            subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        with subscriber_at(self._env) as subscriber:
             for topic in sorted(topics):
-                _tap(subscriber, topic)
+                tap(subscriber, topic)
         work = [(self._listen, topic) for topic in sorted(topics)]
         self._threads = [threading.Thread(target=target, args=(topic,), daemon=True) for target, topic in work]
         self._threads.append(threading.Thread(target=self._repeat, daemon=True))
@@ -80,23 +77,17 @@ class Mixer:
             thread.join()
 
     def _listen(self, topic: str) -> None:
-        with loopback_channel(self._address) as channel:
-            subscriber = SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+        with subscriber_at(self._env) as subscriber:
             while not self._stopped.is_set():
                 try:
-                    answer = subscriber.pull(
-                        subscription=_tap_name(topic), max_messages=100, timeout=_PULL_TIMEOUT_S, retry=None
-                    )
-                except DeadlineExceeded:
-                    continue
+                    messages = pull(subscriber, topic)
                 except GoogleAPICallError:  # the emulator is frozen
-                    time.sleep(_PULL_TIMEOUT_S)
+                    time.sleep(PULL_TIMEOUT_S)
                     continue
-                for received in answer.received_messages:
+                for received in messages:
                     self._consider(topic, received.message)
-                ids = [received.ack_id for received in answer.received_messages]
-                if ids:
-                    _acknowledge(subscriber, topic, ids)
+                if messages:
+                    acknowledge(subscriber, topic, messages)  # a lost one brings it again, and it is known by then
 
     def _consider(self, topic: str, message: PubsubMessage) -> None:
         """Every message once: copies come by here too."""
@@ -113,7 +104,7 @@ class Mixer:
             self._copies.add(time.monotonic() + delay_s, topic, message)
 
     def _repeat(self) -> None:
-        with loopback_channel(self._address) as channel:
+        with loopback_channel(self._env["PUBSUB_EMULATOR_HOST"]) as channel:
             publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
             while not self._stopped.wait(0.05):
                 self._publish(publisher, self._copies.take(time.monotonic()))
@@ -123,32 +114,8 @@ class Mixer:
         for topic, message in due:
             copy = PubsubMessage(data=message.data, attributes=dict(message.attributes))
             try:
-                publisher.publish(topic=_topic_name(topic), messages=[copy], timeout=5.0)
+                publisher.publish(topic=topic_name(topic), messages=[copy], timeout=5.0)
             except GoogleAPICallError:
                 self._copies.add(time.monotonic() + 1.0, topic, message)
             else:
                 self.doubled += 1
-
-
-def _tap(subscriber: SubscriberClient, topic: str) -> None:
-    request = Subscription(name=_tap_name(topic), topic=_topic_name(topic), ack_deadline_seconds=60)
-    try:
-        subscriber.create_subscription(request=request)
-    except AlreadyExists:
-        return
-
-
-def _acknowledge(subscriber: SubscriberClient, topic: str, ids: list[str]) -> None:
-    """An acknowledgement that is lost brings the message again, and it is known by then."""
-    try:
-        subscriber.acknowledge(subscription=_tap_name(topic), ack_ids=ids, timeout=_PULL_TIMEOUT_S)
-    except GoogleAPICallError:
-        return
-
-
-def _topic_name(topic: str) -> str:
-    return f"projects/{PROJECT_ID}/topics/{topic}"
-
-
-def _tap_name(topic: str) -> str:
-    return f"projects/{PROJECT_ID}/subscriptions/chaos-tap-{topic}"
