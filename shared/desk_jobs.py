@@ -27,6 +27,8 @@ MOST_A_SECOND = 1000.0
 
 DEFAULT_SLOWDOWN = 0.1
 
+ENDED = frozenset({"done", "not_processed"})
+"""States of a request whose call is where it was to go."""
 LEASE_S = 60
 """How long a job stays locked after its process died."""
 LOOK_EVERY_S = 1.0
@@ -107,7 +109,11 @@ class ReplayItem:
 
 @dataclass(frozen=True)
 class SentItem:
-    """A look at an item that was sent: how its letter, its stage and its request stand."""
+    """A look at an item that was sent: how its letter, its stage and its request stand.
+
+    `run_state` is of the stage that the letter is about, `rest_state` of the stage in which the request sleeps now
+    (`waiting`, `deferred` or `blocked`), the letter's own or a later one; None while it does not.
+    """
 
     tenant_id: str
     dead_letter_id: str
@@ -119,6 +125,7 @@ class SentItem:
     letter_replays: int
     run_state: str | None
     request_state: str | None
+    rest_state: str | None
     is_untouched: bool
     """Whether no worker has taken the message yet, as far as the rows tell."""
 
@@ -126,16 +133,19 @@ class SentItem:
 def outcome_of(sent: SentItem) -> ItemState | None:
     """What became of it; None while nobody can tell.
 
-    `parked` means that the run sleeps for a reason that is none of ours (a blocked tenant, a spent quota) and goes on
-    by itself: neither a success nor a failure.
+    `arrived` means the whole call: a stage that succeeds and hands its call on to the next failure has saved nobody.
+    `parked` means that the call sleeps for a reason that is none of ours (a blocked tenant, a spent quota, Speech's
+    queue after the letter's own stage) and goes on by itself: neither a success nor a failure.
     """
-    if sent.letter_state == "closed" or sent.run_state == "done":
+    if sent.request_state in ENDED or (sent.letter_state == "closed" and sent.request_state is None):
         return "arrived"
-    if sent.letter_replays > sent.replay_number or sent.letter_state in {"open", "discarded"}:
-        return "failed"
     if sent.run_state == "failed" or sent.request_state == "failed":
-        return "failed"  # its new dead letter is not recorded yet
-    if sent.run_state in {"blocked", "deferred"} or sent.request_state == "blocked":
+        return "failed"  # its new dead letter may not be recorded yet
+    if sent.run_state != "done" and (
+        sent.letter_replays > sent.replay_number or sent.letter_state in {"open", "discarded"}
+    ):
+        return "failed"
+    if sent.rest_state in {"blocked", "deferred"} or (sent.rest_state == "waiting" and sent.run_state == "done"):
         return "parked"
     return None
 

@@ -1,5 +1,8 @@
 """Closes the letters whose call has arrived: found by a query, closed by key in a short transaction.
 
+Also those whose call was given up again by a later stage, which has a letter of its own, and those that nobody replayed
+and whose stage was done in another way: neither could be replayed any more.
+
 A replay of ten thousand letters closes hundreds at a time beside live calls: a statement that looks at whole tables
 would hold their database, or be aborted by them again and again.
 """
@@ -13,6 +16,7 @@ from typing import Any
 from google.cloud.spanner_v1 import COMMIT_TIMESTAMP, param_types
 
 from shared.dead_letters import AuditEntry
+from shared.desk_jobs import ENDED
 from shared.gateways.database import OpenDatabase, read_rows, transact
 from shared.gateways.dead_letter_changes import PIPELINE_ACTOR, write_audit
 from shared.gateways.keyed_rows import put, rows_of
@@ -23,7 +27,7 @@ _UNSETTLED = ("open", "replaying")
 
 
 def close_arrived(open_database: OpenDatabase, tenant_id: str, *, limit: int) -> int:
-    """Close letters whose stage is done by now, at most `limit`; how many."""
+    """Close letters that wait for nothing any more, at most `limit`; how many."""
     params: dict[str, Any] = {"tenant_id": tenant_id, "row_limit": limit}
     types = {"tenant_id": param_types.STRING, "row_limit": param_types.INT64}
     rows = read_rows(open_database, query("dead_letters", "arrived_letters"), params, types, what="find arrivals")
@@ -62,8 +66,13 @@ def _close(transaction: Any, tenant_id: str, ids: Sequence[str]) -> int:
     found = [_Letter(*row) for row in rows_of(transaction, "dead_letters", _COLUMNS, keys)]
     letters = [letter for letter in found if letter.state in _UNSETTLED]
     done = _done_runs(transaction, tenant_id, {letter.run for letter in letters})
-    arrived = [letter for letter in letters if letter.run in done]
-    for letter in arrived:
+    requests = _request_states(transaction, tenant_id, {request_id for request_id, _ in done})
+    outcomes = {
+        letter: outcome
+        for letter in letters
+        if letter.run in done and (outcome := _outcome(letter, requests.get(letter.run[0])))
+    }
+    for letter, outcome in outcomes.items():
         put(
             transaction.update,
             "dead_letters",
@@ -75,11 +84,25 @@ def _close(transaction: Any, tenant_id: str, ids: Sequence[str]) -> int:
         )
         action = "dead_letter.replay_ended" if letter.replayed_by else "dead_letter.close"
         actor = letter.replayed_by or PIPELINE_ACTOR
-        write_audit(transaction, tenant_id, AuditEntry(actor, action, letter.dead_letter_id, {}, outcome="arrived"))
-    return len(arrived)
+        write_audit(transaction, tenant_id, AuditEntry(actor, action, letter.dead_letter_id, {}, outcome=outcome))
+    return len(outcomes)
+
+
+def _outcome(letter: _Letter, request_state: str | None) -> str:
+    """As the audit log names it; empty while the letter has to wait for its call."""
+    if request_state in ENDED:
+        return "arrived"
+    if letter.state == "open":
+        return "stage_done"
+    return "given_up_later" if request_state == "failed" else ""
 
 
 def _done_runs(transaction: Any, tenant_id: str, runs: set[tuple[str, str]]) -> set[tuple[str, str]]:
     keys = [{"tenant_id": tenant_id, "request_id": request_id, "stage": stage} for request_id, stage in sorted(runs)]
     rows = rows_of(transaction, "stage_runs", ("request_id", "stage", "state"), keys) if keys else []
     return {(request_id, stage) for request_id, stage, state in rows if state == "done"}
+
+
+def _request_states(transaction: Any, tenant_id: str, request_ids: set[str]) -> dict[str, str]:
+    keys = [{"tenant_id": tenant_id, "request_id": request_id} for request_id in sorted(request_ids)]
+    return dict(rows_of(transaction, "processing_requests", ("request_id", "state"), keys)) if keys else {}

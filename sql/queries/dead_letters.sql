@@ -116,11 +116,16 @@ WHERE tenant_id = @tenant_id AND target = @target
 ORDER BY occurred_at
 
 -- name: arrived_letters
+-- A replayed letter stays until its call is at its end. One that nobody replayed has nothing left to be replayed once its
+-- stage is done.
 SELECT d.dead_letter_id
 FROM dead_letters@{FORCE_INDEX=dead_letters_by_state} AS d
 JOIN stage_runs AS s
   ON s.tenant_id = @tenant_id AND s.request_id = COALESCE(d.current_request_id, d.request_id) AND s.stage = d.stage
-WHERE d.tenant_id = @tenant_id AND d.state IN ('open', 'replaying') AND s.state = 'done'
+JOIN processing_requests AS r
+  ON r.tenant_id = @tenant_id AND r.request_id = COALESCE(d.current_request_id, d.request_id)
+WHERE d.tenant_id = @tenant_id AND s.state = 'done'
+  AND (d.state = 'open' OR (d.state = 'replaying' AND r.state IN ('done', 'not_processed', 'failed')))
 LIMIT @row_limit
 
 -- name: discard

@@ -69,7 +69,9 @@ WHERE i.tenant_id = @tenant_id AND i.dead_letter_id = @dead_letter_id
 ORDER BY i.created_at
 
 -- name: looks_at_sent
+-- A request sleeps in one stage at most.
 SELECT i.tenant_id, i.dead_letter_id, i.position, i.state, i.replay_number, d.state, d.replays, s.state, r.state,
+  n.state,
   s.updated_at IS NULL OR (s.state = 'retrying' AND s.updated_at <= TIMESTAMP_ADD(d.replayed_at, INTERVAL 1 SECOND))
 FROM replay_items@{FORCE_INDEX=replay_items_by_job} AS i
 JOIN dead_letters AS d ON d.tenant_id = @tenant_id AND d.dead_letter_id = i.dead_letter_id
@@ -77,6 +79,9 @@ LEFT JOIN stage_runs AS s
   ON s.tenant_id = @tenant_id AND s.request_id = COALESCE(d.current_request_id, d.request_id) AND s.stage = d.stage
 LEFT JOIN processing_requests AS r
   ON r.tenant_id = @tenant_id AND r.request_id = COALESCE(d.current_request_id, d.request_id)
+LEFT JOIN stage_runs@{FORCE_INDEX=stage_runs_by_state} AS n
+  ON n.tenant_id = @tenant_id AND n.request_id = COALESCE(d.current_request_id, d.request_id)
+  AND n.state IN ('waiting', 'deferred', 'blocked')
 WHERE i.tenant_id = @tenant_id AND i.job_id = @job_id AND i.state IN ('sent', 'parked')
 ORDER BY i.position
 

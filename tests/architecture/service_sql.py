@@ -275,6 +275,7 @@ def _close_arrived(_role: str) -> Iterator[Way]:
     keyed = {
         "dead_letters": {"dead_letter_id": "x", "state": "replaying", "replayed_by": "y", **run},
         "stage_runs": {"state": "done", **run},
+        "processing_requests": {"request_id": run["request_id"], "state": "done"},
     }
     yield RecordingSpanner(rows={query("dead_letters", "arrived_letters"): [["x"]]}, keyed=keyed), {}
 

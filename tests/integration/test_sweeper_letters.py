@@ -17,10 +17,11 @@ from shared.desk_letters import failure_id, replay_attributes
 from shared.errors import PermanentFailure
 from shared.gateways.dead_letter_store import SpannerDeadLetters
 from shared.pipeline import load_pipeline
+from shared.stage import Completed
 from shared.sweeper import Sweeper
 from tests.support.pipeline_database import OUR_TENANT
 from tests.support.ports import HandClock
-from tests.support.runner_bench import RECEIVED, Bench, bench, raising
+from tests.support.runner_bench import RECEIVED, STORED, Bench, bench, raising
 from tests.support.sweeps import deliver_swept, long_after, sweep, sweeper_of, sweeps_at_once, works
 
 __all__ = ["bench"]
@@ -58,6 +59,9 @@ def test_a_letter_whose_call_arrived_is_closed_without_anybody_looking(bench: Be
     works(bench)
     desk_of(bench).replay(OUR_TENANT.tenant_id, letter_id_of(RECEIVED), actor="ops@example.com")
     assert bench.deliver() == 204
+    assert sweep(bench) == {}, "its call is on its way"
+    bench.behave = lambda _context: Completed(next_event=None, request_state="done")
+    assert bench.deliver(STORED, stage="transcribe") == 204
 
     assert sweep(bench) == {"letters_closed": 1}
     assert letter_states(bench) == ["closed"]
