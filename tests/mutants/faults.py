@@ -25,6 +25,7 @@ _RUNNER_ERRORS = "tests/integration/test_runner_errors.py"
 _SWEEPER = "tests/integration/test_sweeper.py"
 _SWEEPER_TROUBLE = "tests/integration/test_sweeper_trouble.py"
 _REPLAY = "tests/integration/test_replay.py"
+_REPLAY_TO_THE_CRM = "tests/integration/test_replay_to_the_crm.py"
 _TRANSCRIBE = "tests/integration/test_transcribe_paid_once.py"
 _CRASHES = "tests/integration/test_crash_points.py"
 _PROTOCOL = "tests/integration/test_claim_protocol.py"
@@ -284,6 +285,13 @@ FAULTS = (
         "if letter.replays >= options.max_replays and not options.is_forced:",
         "if False:",
         (_REPLAY,),
+    ),
+    Fault(
+        "a replayed call has arrived when the stage that had failed is done",
+        "shared/desk_jobs.py",
+        "if sent.request_state in ENDED or",
+        'if sent.run_state == "done" or',
+        (_REPLAY_TO_THE_CRM,),
     ),
     Fault(
         "a late message reopens what a replay has completed",
