@@ -88,8 +88,9 @@ class Desk:
         return letter
 
     def close_arrived(self, tenant_id: str) -> int:
-        """Close the letters whose failed stage is done, at most `CLOSED_AT_ONCE`; returns how many.
+        """Close the letters that wait for nothing any more, at most `CLOSED_AT_ONCE`; returns how many.
 
+        Replayed ones whose call has arrived or has another letter by now, others whose stage was done in another way.
         Cheap when there are none (one read), harmless at any time and twice at once: for the sweeper and for whoever
         looks at letters.
         """
@@ -99,7 +100,7 @@ class Desk:
         return closed
 
     def close_arrivals(self, tenant_id: str, *, rounds: int = CLOSINGS_A_LOOK) -> None:
-        """Close the letters whose failed stage is done, so many times `CLOSED_AT_ONCE` at most.
+        """The same, so many times `CLOSED_AT_ONCE` at most.
 
         Where the database does not let us now, the next look or the sweeper closes them.
         """

@@ -60,7 +60,7 @@ class LetterRecords(Protocol):
         ...
 
     def close_arrived(self, tenant_id: str, *, limit: int) -> int:
-        """Close letters whose stage is done, each with its line in the audit log; returns how many."""
+        """Close letters that wait for nothing any more, each with its line in the audit log; returns how many."""
         ...
 
     def insert_copy(self, body: DeadLetterBody, audit: AuditEntry) -> bool:

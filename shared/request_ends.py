@@ -11,15 +11,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
-from schemas.events import CallSynced, Event
+from schemas.events import EVENT_TYPES, CallSynced, Event
 from shared.claims import RunKey, RunStore, StageRun
 from shared.stage import Completed
 
 
-def is_last(event: Event, request_id: str) -> bool:
+class AnyEvent(Protocol):
+    """An event, or what is told of one (`shared.story.NextEvent`)."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def request_id(self) -> str: ...
+
+
+def is_last(event: AnyEvent, request_id: str) -> bool:
     """Whether no stage of this request follows the event."""
-    return isinstance(event, CallSynced) or event.request_id != request_id
+    return EVENT_TYPES.get(event.type) is CallSynced or event.request_id != request_id
 
 
 def open_until_published(run: StageRun, completed: Completed, *, now: datetime) -> Completed:

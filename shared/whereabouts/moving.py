@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from shared.deliveries import KNOWN_VERSION
 from shared.meanings.registry import meaning_of
 from shared.moments import duration
+from shared.request_ends import is_last
 from shared.story import NextEvent
 from shared.whereabouts.case import SWEEP, Case, Words, advice, circuit_words, error_words
 
@@ -82,9 +83,9 @@ def deferred(case: Case) -> Words:
 def between(case: Case) -> Words:
     run = case.run
     event = run.next_event
-    following = case.pace.stage_after(event.type) if event else ""
-    if event and (not following or event.request_id != run.request_id):
+    if event and is_last(event, run.request_id):
         return _last_event(case, event)
+    following = case.pace.stage_after(event.type) if event else ""
     done_at = run.finished_at or run.updated_at
     stale_at = case.request.updated_at + case.pace.stale_after
     subscription = case.pace.stages[following].subscription if following in case.pace.stages else ""
